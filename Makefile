@@ -1,0 +1,103 @@
+# Copyright (c) 2026, servos.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# `make demo` and `make test` are all that a newcomer needs; `make help` lists the rest. All that is made lies in .work.
+
+SHELL := /bin/bash
+WORK := $(CURDIR)/.work
+VENV := $(WORK)/venv
+TREE := $(WORK)/tree/ansible_collections/servos/ops
+SOURCES := $(shell git ls-files -co --exclude-standard -- galaxy.yml README.md CHANGELOG.rst meta plugins roles playbooks extensions/eda docs 2>/dev/null)
+
+# PYTHONDONTWRITEBYTECODE costs a second for every Ansible command.
+unexport PYTHONDONTWRITEBYTECODE
+export PATH := $(VENV)/bin:$(PATH)
+export NO_COLOR := 1
+export ANSIBLE_COLLECTIONS_PATH := $(WORK)/collections
+export ANSIBLE_HOME := $(WORK)/ansible
+
+.PHONY: help demo test lint sanity unit integration reference molecule bench build collection tree clean
+
+help:
+	@sed -n 's/^## //p' $(MAKEFILE_LIST)
+
+## demo         rotate a key of a small ServOS on this machine, under traffic, and prove it (no Docker, no systemd)
+demo: $(VENV)/.demo collection
+	$(VENV)/bin/python tests/demo/demo.py --work $(WORK)/demo
+
+## test         everything that must pass: lint, unit, reference, integration, molecule
+test: lint unit reference integration molecule
+
+## lint         ruff, mypy, yamllint, shellcheck, licences, ansible-lint, documentation, ansible-test sanity
+lint: $(VENV)/.test collection sanity
+	ruff check .
+	ruff format --check tests/reference_apps
+	mypy
+	yamllint .
+	shellcheck .ci/run $$(git ls-files -co --exclude-standard tests/lab)
+	reuse lint -q || { reuse lint; exit 1; }
+	cd $(TREE) && ansible-lint --profile production --offline
+	cd $(TREE) && antsibull-docs lint-collection-docs --plugin-docs --skip-rstcheck .
+	antsibull-changelog lint
+
+## sanity       ansible-test sanity, on the ansible-core that is installed
+sanity: $(VENV)/.test tree
+	tests/lab/sanity $(TREE)
+
+## unit         pure parts, files, and each module's front door
+unit: $(VENV)/.test collection
+	python -m pytest --ansible-unit-inject-only tests/unit
+
+## reference    the reference applications' own tests
+reference: $(VENV)/.test
+	python -m pytest --ansible-unit-inject-only tests/reference_apps
+
+## integration  modules and playbooks against the reference applications, on this machine
+integration: $(VENV)/.test collection
+	python -m pytest --ansible-unit-inject-only tests/integration
+
+## molecule     the playbooks on real hosts: systemd, sshd, traffic
+molecule: $(VENV)/.test collection
+	tests/lab/engine-up
+	tests/lab/node-image
+	SERVOS_COLLECTIONS_PATH=$(WORK)/collections MOLECULE_EPHEMERAL_DIRECTORY= molecule test --all
+
+## bench        figures against their floors in the same run
+bench: $(VENV)/.test collection
+	python tests/benchmarks/bench.py
+
+## build        the tarball, in .work/build
+build: $(VENV)/.demo
+	ansible-galaxy collection build --force --output-path $(WORK)/build
+
+collection: $(WORK)/collections/.installed
+
+# Every target runs on what a user would install, not on the checkout.
+$(WORK)/collections/.installed: $(SOURCES) $(VENV)/.demo
+	rm -rf $(WORK)/build $(WORK)/collections
+	ansible-galaxy collection build --force --output-path $(WORK)/build
+	ansible-galaxy collection install $(WORK)/build/servos-ops-*.tar.gz -p $(WORK)/collections --no-deps --force
+	touch $@
+
+# ansible-test and ansible-lint want the collection in a folder of its own name, and no link.
+tree:
+	rm -rf $(TREE) && mkdir -p $(TREE)
+	git ls-files -co --exclude-standard -z | xargs -0 -I{} sh -c 'test -e "{}" && printf "%s\0" "{}"' | xargs -0 cp --parents -t $(TREE)
+
+$(VENV)/bin/uv:
+	"$$(tests/lab/python)" -m venv --clear $(VENV)
+	$(VENV)/bin/pip install --quiet uv
+
+$(VENV)/.demo: tests/requirements-demo.txt | $(VENV)/bin/uv
+	VIRTUAL_ENV=$(VENV) uv pip install --quiet --compile-bytecode -r $<
+	touch $@
+
+$(VENV)/.test: tests/requirements.txt tests/requirements-demo.txt | $(VENV)/bin/uv
+	VIRTUAL_ENV=$(VENV) uv pip install --quiet --compile-bytecode -r $<
+	touch $@ $(VENV)/.demo
+
+## clean        remove all that was made here
+clean:
+	tests/lab/engine-down || true
+	rm -rf $(WORK)

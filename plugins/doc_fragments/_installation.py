@@ -1,0 +1,74 @@
+# Copyright (c) 2026, servos.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This doc fragment is PRIVATE and only for use by the servos.ops collection. It can change without notice.
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """One installation of an application on a host."""
+
+    DOCUMENTATION = r"""
+requirements:
+  - cryptography >= 3.3 (on the managed host)
+options:
+  app:
+    description:
+      - The application. It picks a profile, whose every part can be set by the other options.
+    type: str
+    choices:
+      - act
+      - provara
+      - servos
+    default: servos
+  profile:
+    description:
+      - Parts of the profile to replace, by name.
+      - C(fields) is a list of dictionaries with C(table), C(column) (or C(columns) with C(ciphertext), C(nonce) and C(tag)),
+        C(codec) (V(aes256gcm_base64), V(aes256gcm_raw) or V(aes256gcm_hex_columns)), and, where wanted, C(path) (a place in
+        JSON, such as V($.token\)), C(class) and C(optional). An empty list means that all fields are found by discovery.
+      - C(ignore) is a list of dictionaries with C(table) and C(column) that are not sealed, whatever they look like.
+      - C(canary) is a dictionary with C(row) (part of the key of the row that holds the integrity canary) and C(required).
+      - Others are C(codecs), C(classes), C(derivation) (V(raw32) or V(hex_or_sha256)) and C(rotate_path).
+    type: dict
+  database:
+    description:
+      - URL of the database, V(sqlite:////absolute/path). The file is never created.
+      - For ServOS and ACT the default is the one in C(/var/lib); Provara has none.
+    type: str
+  env_file:
+    description:
+      - The env file that the service reads its master key from.
+      - For ServOS and ACT the default is the one in C(/etc); Provara has none.
+    type: path
+  env_var:
+    description:
+      - The variable in O(env_file) that holds the master key.
+    type: str
+  env_duplicates:
+    description:
+      - What two assignments of O(env_var) in O(env_file) mean.
+      - With V(last_wins), as systemd and Docker read it, the earlier ones are taken out when the key is swapped.
+    type: str
+    choices:
+      - fail
+      - last_wins
+    default: fail
+  key_encoding:
+    description:
+      - How the master key is written. V(auto) is the way that the value in O(env_file) is written.
+      - 64 hex digits are also well-formed Base64, of 48 bytes, so the two are told apart by their length and never guessed.
+    type: str
+    choices:
+      - auto
+      - base64
+      - hex
+    default: auto
+  state_dir:
+    description:
+      - The directory of the staged and previous keys, the record of rotations and the lock. It is made C(0700).
+      - The default is C(/var/lib/APP/rotation).
+    type: path
+"""

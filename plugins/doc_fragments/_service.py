@@ -1,0 +1,49 @@
+# Copyright (c) 2026, servos.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This doc fragment is PRIVATE and only for use by the servos.ops collection. It can change without notice.
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """The service that runs the application."""
+
+    DOCUMENTATION = r"""
+options:
+  service:
+    description:
+      - The service that runs the application. For ServOS and ACT the default is the unit of that name.
+    type: str
+  service_manager:
+    description:
+      - What stops and starts the service.
+      - With V(none) no process is looked at, stopped or started.
+    type: str
+    choices:
+      - command
+      - none
+      - systemd
+    default: systemd
+  service_commands:
+    description:
+      - The commands of O(service_manager=command), as lists of words; no shell is involved.
+    type: dict
+    suboptions:
+      stop:
+        description: Stops the service; may come back before it has stopped.
+        type: list
+        elements: str
+      start:
+        description: Starts the service; must not wait for its end.
+        type: list
+        elements: str
+      pid_file:
+        description: The file that holds the process id of the running service.
+        type: path
+      pid:
+        description: Prints the process id of the running service, where there is no file.
+        type: list
+        elements: str
+"""

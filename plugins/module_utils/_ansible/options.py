@@ -1,0 +1,58 @@
+# Copyright (c) 2026, servos.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module_util is PRIVATE and only for use by the servos.ops collection. It can change without notice.
+
+"""The options that modules share, as argument specs. Their documentation is in plugins/doc_fragments."""
+
+from __future__ import annotations
+
+import typing as t
+
+
+def installation_options() -> dict[str, t.Any]:
+    """Return the options of the doc fragment C(_installation): one installation on the host."""
+    return {
+        "app": {"type": "str", "choices": ["act", "provara", "servos"], "default": "servos"},
+        "profile": {"type": "dict"},
+        "database": {"type": "str"},
+        "env_file": {"type": "path"},
+        "env_var": {"type": "str"},
+        "env_duplicates": {"type": "str", "choices": ["fail", "last_wins"], "default": "fail"},
+        "key_encoding": {"type": "str", "choices": ["auto", "base64", "hex"], "default": "auto", "no_log": False},
+        "state_dir": {"type": "path"},
+    }
+
+
+def service_options() -> dict[str, t.Any]:
+    """Return the options of the doc fragment C(_service): the service that runs the application."""
+    return {
+        "service": {"type": "str"},
+        "service_manager": {"type": "str", "choices": ["command", "none", "systemd"], "default": "systemd"},
+        "service_commands": {
+            "type": "dict",
+            "options": {
+                "stop": {"type": "list", "elements": "str"},
+                "start": {"type": "list", "elements": "str"},
+                "pid_file": {"type": "path"},
+                "pid": {"type": "list", "elements": "str"},
+            },
+        },
+    }
+
+
+def new_key_options() -> dict[str, t.Any]:
+    """Return the options of the doc fragment C(_new_key): a key that is brought along instead of made here."""
+    return {
+        "new_key_file": {"type": "path"},
+        "new_key": {"type": "str", "no_log": True},
+    }
+
+
+def empty_option() -> dict[str, t.Any]:
+    """Return the option that lets a database without sealed values pass."""
+    return {"allow_empty": {"type": "bool", "default": False}}
+
+
+__all__ = ("empty_option", "installation_options", "new_key_options", "service_options")

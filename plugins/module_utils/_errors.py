@@ -1,0 +1,104 @@
+# Copyright (c) 2026, servos.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module_util is PRIVATE and only for use by the servos.ops collection. It can change without notice.
+
+"""Every error that the collection raises on purpose.
+
+ServosError                 a message that names the thing, the reason and the next step; never key bytes
+├── KeyFormatError          a text is not a master key
+├── KeyMissingError         a key that a step needs is nowhere to be found
+├── EnvFileError            the env file cannot be read, is ambiguous, or cannot be written
+├── ProfileError            the description of the application is wrong
+├── StoreError              the database cannot be used
+│   └── StoreBusyError      ... because somebody else holds its lock
+├── ForeignValueError       a value opens under no known key
+├── UndeclaredFieldError    a sealed column that the profile does not name
+├── ServiceError            the service cannot be found, stopped, started, or does not come up
+├── ApiError                the application refused, and nothing was changed
+│   └── UnknownOutcomeError the application may or may not have rotated: observe
+├── HeldLockError           another run holds the lock
+└── FileError               a file of ours cannot be written, read or made durable
+
+A class exists only where a caller reacts differently.
+"""
+
+from __future__ import annotations
+
+
+class ServosError(Exception):
+    """Say what failed, on which named thing, and what to do next.
+
+    The text is shown to users and kept in logs, so it never contains key bytes, plaintext or a raw input line.
+    """
+
+
+class KeyFormatError(ServosError):
+    """A text is not a master key."""
+
+
+class KeyMissingError(ServosError):
+    """A key that the next step needs is in no place that was looked at."""
+
+
+class EnvFileError(ServosError):
+    """The env file cannot be read, is ambiguous, or cannot be written."""
+
+
+class ProfileError(ServosError):
+    """The profile names something that cannot be."""
+
+
+class StoreError(ServosError):
+    """The database cannot be used as the options describe it."""
+
+
+class StoreBusyError(StoreError):
+    """The database stayed locked by another connection for the whole timeout."""
+
+
+class ForeignValueError(ServosError):
+    """A value in a sealed field opens under no key that is known here."""
+
+
+class UndeclaredFieldError(ServosError):
+    """A column outside the profile holds values that open under a known key."""
+
+
+class ServiceError(ServosError):
+    """The service is absent, does not stop, or does not come up."""
+
+
+class ApiError(ServosError):
+    """The application answered that it did not rotate."""
+
+
+class UnknownOutcomeError(ApiError):
+    """No answer that settles whether the application has rotated."""
+
+
+class HeldLockError(ServosError):
+    """Another run of the collection is at work on this installation."""
+
+
+class FileError(ServosError):
+    """A private file could not be written, read or made durable."""
+
+
+__all__ = (
+    "ApiError",
+    "EnvFileError",
+    "FileError",
+    "ForeignValueError",
+    "HeldLockError",
+    "KeyFormatError",
+    "KeyMissingError",
+    "ProfileError",
+    "ServiceError",
+    "ServosError",
+    "StoreBusyError",
+    "StoreError",
+    "UndeclaredFieldError",
+    "UnknownOutcomeError",
+)

@@ -1,0 +1,153 @@
+# Copyright (c) 2026, servos.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module_util is PRIVATE and only for use by the servos.ops collection. It can change without notice.
+
+"""Read and edit one variable of an env file without touching any other byte.
+
+Pure: bytes in, bytes out. Understands what systemd, Docker, dotenv and a shell have in common: comments, C(export),
+single and double quotes (over several lines too), CRLF, continuation lines, and a variable that is assigned twice.
+
+Source: systemd.exec(5) EnvironmentFile=; docker run --env-file.
+"""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from .._errors import EnvFileError
+
+# What every one of those readers takes literally, in or out of quotes.
+_SAFE_VALUE = re.compile(r"[A-Za-z0-9+/=_.,:@%-]+\Z")
+_ASSIGNMENT = re.compile(r"[ \t]*(?:export[ \t]+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)[ \t]*=[ \t]*")
+_INLINE_COMMENT = re.compile(r"[ \t]+#")
+_BOM = "\ufeff".encode("utf-8").decode("latin-1")
+
+
+class Assignment(t.NamedTuple):
+    """One assignment: C(value) without quotes, its span C(start):C(end) in the text, and its lines' span."""
+
+    name: str
+    value: str
+    line: int
+    start: int
+    end: int
+    line_start: int
+    line_end: int
+    closed: bool
+
+
+class EnvFile:
+    """The bytes of an env file, and where each assignment in them stands.
+
+    Latin-1 maps every byte to one character and back, so that whatever else the file holds survives untouched.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        self._text = content.decode("latin-1")
+        self._assignments = list(_assignments(self._text))
+
+    def value_of(self, name: str, *, duplicates: str, where: str) -> str:
+        """Return the value of the one assignment in force.
+
+        Args:
+            duplicates: V(fail), two assignments are an error; V(last_wins), as systemd and Docker read it.
+
+        Raises:
+            EnvFileError: no assignment, an unclosed quote, or two assignments.
+        """
+        return _decoded(self._in_force(name, duplicates=duplicates, where=where).value)
+
+    def replaced(self, name: str, new_value: str, *, duplicates: str, where: str) -> bytes:
+        """Return the file with the value in force replaced, and every other assignment of the variable taken out.
+
+        Comments, order, quotes, C(export), spacing and line ends stay as they are.
+
+        Raises:
+            EnvFileError: as C(value_of), or the value cannot be written the same way for every reader.
+        """
+        if not _SAFE_VALUE.match(new_value):
+            raise EnvFileError(
+                f"the new value of {name} has characters that env file readers disagree on; "
+                "use a key in hex or Base64, or letters, digits and + / = _ . , : @ % - only"
+            )
+        kept = self._in_force(name, duplicates=duplicates, where=where)
+        text = self._text[: kept.start] + new_value + self._text[kept.end :]
+        for other in reversed([a for a in self._assignments if a.name == name and a is not kept]):
+            # In force is the last one, so all others lie before it and cutting them leaves no span wrong.
+            text = text[: other.line_start] + text[other.line_end :]
+        return text.encode("latin-1")
+
+    def _in_force(self, name: str, *, duplicates: str, where: str) -> Assignment:
+        found = [a for a in self._assignments if a.name == name]
+        if not found:
+            raise EnvFileError(f"{where} does not set {name}; name the right file (env_file) or variable (env_var)")
+        if len(found) > 1 and duplicates != "last_wins":
+            lines = " and ".join(str(a.line) for a in found)
+            raise EnvFileError(
+                f"{where} sets {name} on lines {lines}; keep one, or set env_duplicates=last_wins if the last is meant"
+            )
+        kept = found[-1]
+        if not kept.closed:
+            raise EnvFileError(f"{where}, line {kept.line}: the quote of {name} is not closed")
+        return kept
+
+
+def _decoded(latin: str) -> str:
+    """Turn the Latin-1 view of a value back into the text that an application reads (UTF-8)."""
+    return latin.encode("latin-1").decode("utf-8", "surrogateescape")
+
+
+def _assignments(text: str) -> t.Iterator[Assignment]:
+    position = len(_BOM) if text.startswith(_BOM) else 0
+    while position < len(text):
+        match = _ASSIGNMENT.match(text, position)
+        if match is None:
+            position = _after_line(text, position)
+            continue
+        value, start, end, closed = _value(text, match.end())
+        line_end = _after_line(text, end)
+        yield Assignment(
+            name=match.group("name"), value=value, line=text.count("\n", 0, position) + 1, start=start, end=end,
+            line_start=position, line_end=line_end, closed=closed,
+        )
+        position = line_end
+
+
+def _after_line(text: str, position: int) -> int:
+    newline = text.find("\n", position)
+    return len(text) if newline < 0 else newline + 1
+
+
+def _value(text: str, start: int) -> tuple[str, int, int, bool]:
+    """Return value, start and end of its span (inside the quotes), and whether its quote is closed."""
+    quote = text[start : start + 1]
+    if quote in ("'", '"'):
+        end = start + 1
+        while end < len(text) and text[end] != quote:
+            end += 2 if quote == '"' and text[end] == "\\" else 1
+        if end < len(text):
+            raw = text[start + 1 : end]
+            return (re.sub(r"\\(.)", r"\1", raw) if quote == '"' else raw), start + 1, end, True
+        line_end = _line_end(text, start)
+        return text[start + 1 : line_end], start + 1, line_end, False
+    end = _line_end(text, start)
+    while start < end < len(text) and text[end - 1] == "\\":
+        end = _line_end(text, _after_line(text, end))
+    comment = _INLINE_COMMENT.search(text, start, end)
+    if comment is not None:
+        end = comment.start()
+    while end > start and text[end - 1] in " \t":
+        end -= 1
+    return text[start:end], start, end, True
+
+
+def _line_end(text: str, position: int) -> int:
+    newline = text.find("\n", position)
+    end = len(text) if newline < 0 else newline
+    return end - 1 if end > position and text[end - 1] == "\r" else end
+
+
+__all__ = ("EnvFile",)

@@ -1,0 +1,218 @@
+# Copyright (c) 2026, servos.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module_util is PRIVATE and only for use by the servos.ops collection. It can change without notice.
+
+"""The life of the keys themselves: staged before any data is touched, in force by the swap, retired at the end."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import typing as t
+
+from .._errors import KeyFormatError, KeyMissingError, ServiceError
+from .._keys.material import MasterKey, encoding_for_new_key, generate_key
+from .._system import files
+from .due import judge_due, written
+from .installation import Installation
+from .observe import Keys, Observation, observe, read_keys
+
+
+def stage(
+    installation: Installation,
+    *,
+    new_key: MasterKey | None,
+    rotation_id: str | None,
+    max_age_days: float | None,
+    allow_empty: bool,
+    now: datetime.datetime,
+    write: bool,
+) -> dict[str, t.Any]:
+    """Make the next key durable, if a rotation is due and none is under way.
+
+    Args:
+        new_key: the key to stage, or None to make one here.
+        write: False only says what would happen.
+
+    Returns:
+        C(changed), C(rotation_pending) (a staged key waits, or would wait, to be put in force), C(reason), fingerprints.
+
+    Raises:
+        ServosError: the env file does not match the data, the new key is the active one, or an earlier one is not retired.
+    """
+    keyring = installation.keyring
+    keys = read_keys(installation)
+    active = _required(keys.active)
+    if keys.staged is not None and keys.staged != active:
+        if new_key is not None and new_key != keys.staged:
+            raise KeyFormatError(
+                f"{keys.staged.fingerprint} is staged already, and {new_key.fingerprint} is given: finish or roll back that rotation first"
+            )
+        return _staged(keys, False, True, "a rotation is under way", None)
+    record = keyring.record()
+    if new_key is not None and not rotation_id:
+        if active == new_key:
+            if record.get("finished_key") != new_key.fingerprint:
+                _refuse_same(active, new_key)
+            return _staged(keys, False, False, "the given key is in force", None)
+        due, reason, adopt, age = True, "a new key is given", False, None
+    else:
+        due, reason, adopt, age = judge_due(
+            record, env_mark=active.fingerprint, rotation_id=rotation_id, max_age_days=max_age_days, now=now
+        )
+    if not due:
+        if adopt and write:
+            _start_clock(installation, active.fingerprint, now)
+        return _staged(keys, adopt, False, reason, age)
+    _refuse_unretired(keys, keyring.state_dir)
+    if new_key is not None and new_key == active:
+        _refuse_same(active, new_key)
+    seen = observe(installation, keys=keys)
+    seen.require_usable(discover="include", allow_empty=allow_empty, canary_required=installation.profile.canary_required)
+    if write:
+        fresh = new_key or generate_key(
+            encoding=encoding_for_new_key(active, installation.key_encoding), entropy=os.urandom
+        )
+        keyring.write("staged", fresh)
+        keyring.remember(rotation_id=rotation_id, staged_at=written(now), old_key=active.fingerprint, new_key=fresh.fingerprint)
+        keys = read_keys(installation)
+    return _staged(keys, True, True, reason, age)
+
+
+def _staged(keys: Keys, changed: bool, pending: bool, reason: str, age_days: float | None) -> dict[str, t.Any]:
+    staged, previous = keys.staged, keys.previous
+    return {
+        "changed": changed,
+        "rotation_pending": pending,
+        "reason": reason,
+        "key_age_days": round(age_days, 1) if age_days is not None else None,
+        "env_key": _required(keys.active).fingerprint,
+        "staged_key": staged.fingerprint if staged is not None else None,
+        "previous_key": previous.fingerprint if previous is not None else None,
+    }
+
+
+def _required(active: MasterKey | None) -> MasterKey:
+    if active is None:
+        raise KeyMissingError("the env file holds no key")
+    return active
+
+
+def _refuse_same(active: MasterKey, new_key: MasterKey) -> t.NoReturn:
+    """The same bytes in hex, in Base64, or in another letter case are the same key."""
+    raise KeyFormatError(
+        f"the new key is the active key {active.fingerprint}"
+        + (f", only written as {new_key.encoding}" if new_key.encoding != active.encoding else "")
+        + "; nothing was changed; give another one, or none to have one made"
+    )
+
+
+def _refuse_unretired(keys: Keys, state_dir: str) -> None:
+    for role in ("previous", "withdrawn"):
+        kept = getattr(keys, role)
+        if kept is not None:
+            raise KeyMissingError(
+                f"the {role} key {kept.fingerprint} of the last rotation is still kept in {state_dir}; "
+                "retire it first (playbook servos.ops.retire), then rotate again"
+            )
+
+
+def activate(installation: Installation, *, write: bool) -> dict[str, t.Any]:
+    """Put the staged key in force in the env file, if it is not.
+
+    Raises:
+        KeyMissingError: the data is not all under the staged key, so that the application could not read it.
+    """
+    keys = read_keys(installation)
+    active = _required(keys.active)
+    if keys.staged is None or keys.staged == active:
+        seen = observe(installation, keys=keys, with_census=False)
+        return dict(seen.as_result(), changed=False)
+    seen = observe(installation, keys=keys)
+    census = seen.require_usable(discover="include", allow_empty=True, canary_required=False)
+    elsewhere = seen.sight.count_elsewhere(keys.staged.fingerprint)
+    if elsewhere:
+        raise KeyMissingError(
+            f"{elsewhere} of {sum(census.sealed.values())} values are not under the staged key {keys.staged.fingerprint} yet; "
+            "nothing was changed; rewrap them first (servos_key_rotate with until=rewrapped)"
+        )
+    if write:
+        installation.keyring.write("previous", active)
+        installation.write_env_key(keys.staged)
+        seen = observe(installation)
+    return dict(seen.as_result(), changed=True)
+
+
+def retire(installation: Installation, *, allow_empty: bool, now: datetime.datetime, write: bool) -> dict[str, t.Any]:
+    """Destroy the previous (and a withdrawn) key once nothing needs it, and the staged copy of the active one.
+
+    Raises:
+        ServosError: a value still needs it, the service runs on it, or a rotation is under way.
+    """
+    seen = observe(installation)
+    keys = seen.keys
+    active = _required(keys.active)
+    doomed = [role for role in ("previous", "withdrawn", "staged") if os.path.lexists(installation.keyring.path_of(role))]
+    if keys.staged is not None and keys.staged != active:
+        raise KeyMissingError(
+            f"the rotation to {keys.staged.fingerprint} is under way (phase {seen.phase}); finish it or roll it back first; nothing was destroyed"
+        )
+    if doomed:
+        _refuse_retire(seen, active, allow_empty=allow_empty)
+    result = dict(seen.as_result(), changed=bool(doomed), retired=_retired(keys, active))
+    if doomed and write:
+        # The env file is the only other place of the active key: it must be on disk before its copy goes.
+        files.fsync_file(os.path.realpath(str(installation.env_file)))
+        for role in doomed:
+            installation.keyring.destroy(role)
+        installation.keyring.remember(retired_at=written(now))
+        result.update(observe(installation).as_result())
+    return result
+
+
+def _retired(keys: Keys, active: MasterKey) -> list[str]:
+    return [key.fingerprint for key in (keys.previous, keys.withdrawn) if key is not None and key != active]
+
+
+def _refuse_retire(seen: Observation, active: MasterKey, *, allow_empty: bool) -> None:
+    seen.require_usable(discover="include", allow_empty=allow_empty, canary_required=False)
+    needed = {mark: count for mark, count in seen.sight.sealed.items() if mark != active.fingerprint}
+    if needed:
+        counts = ", ".join(f"{count} under the {seen.keys.role_of(mark)} key {mark}" for mark, count in needed.items())
+        raise KeyMissingError(f"values still need it: {counts}; nothing was destroyed; run servos.ops.rotate again, then retire")
+    if seen.process_seen and seen.process != active.fingerprint:
+        raise ServiceError(
+            f"the service runs on {seen.process or 'no key (it is stopped)'} and not on the active key {active.fingerprint}; "
+            "nothing was destroyed; restart it and verify first"
+        )
+
+
+def remember_activation(installation: Installation, *, now: datetime.datetime) -> None:
+    """Start the clock of the key that is now in force, and note that the rotation is finished."""
+    keys = read_keys(installation)
+    active = _required(keys.active)
+    record = installation.keyring.record()
+    ages = record.get("in_force_since")
+    if record.get("finished_key") == active.fingerprint and isinstance(ages, dict) and active.fingerprint in ages:
+        return
+    _start_clock(installation, active.fingerprint, now)
+    installation.keyring.remember(finished_key=active.fingerprint, finished_at=written(now))
+
+
+def fingerprints_of(installation: Installation) -> dict[str, str | None]:
+    """Return the fingerprint of each key, by role; what a diff of the keyring shows."""
+    keys = read_keys(installation)
+    found = {"env_key": keys.active, "staged_key": keys.staged, "previous_key": keys.previous, "withdrawn_key": keys.withdrawn}
+    return {name: key.fingerprint if key is not None else None for name, key in found.items()}
+
+
+def _start_clock(installation: Installation, mark: str, now: datetime.datetime) -> None:
+    ages = installation.keyring.record().get("in_force_since")
+    kept = dict(ages) if isinstance(ages, dict) else {}
+    kept.setdefault(mark, written(now))
+    installation.keyring.remember(in_force_since=kept)
+
+
+__all__ = ("activate", "fingerprints_of", "remember_activation", "retire", "stage")

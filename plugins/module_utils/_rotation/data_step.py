@@ -1,0 +1,95 @@
+# Copyright (c) 2026, servos.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module_util is PRIVATE and only for use by the servos.ops collection. It can change without notice.
+
+"""The step that writes data: one transaction that brings every value under one key, or changes nothing."""
+
+from __future__ import annotations
+
+import os
+import time
+import typing as t
+
+from .._errors import StoreError, UndeclaredFieldError
+from .._keys.material import MasterKey
+from .._sealing.aes_gcm import Cipher
+from .._stores.shapes import Table
+from .census import Census, take_census
+from .installation import Installation
+from .observe import Keys
+from .profile import Field
+from .rewrap import Rewrapper, Tally, Writer, rewrap_tables
+
+
+class DataDone(t.NamedTuple):
+    """C(rewrapped) values were sealed anew, C(kept) were under the target already, in C(duration_s) seconds."""
+
+    rewrapped: int
+    kept: int
+    duration_s: float
+
+
+def rewrap_data(
+    installation: Installation,
+    *,
+    keys: Keys,
+    target: MasterKey,
+    census: Census,
+    include_new_fields: bool,
+    lock_timeout_s: float,
+) -> DataDone:
+    """Bring all values under C(target), in one transaction.
+
+    Args:
+        census: which fields there are; columns that it did not count as fields are searched again inside the
+            transaction, since the application may have filled them in the meantime.
+        include_new_fields: whether a field that is found only then is rewrapped too, or ends the transaction.
+
+    Raises:
+        ForeignValueError, UndeclaredFieldError, StoreError: nothing was changed.
+    """
+    ciphers = keys.ciphers()
+    sources = {mark: cipher for mark, cipher in ciphers.items() if mark != target.fingerprint}
+    tally = Tally()
+    rewrapper = Rewrapper(
+        target=Cipher(target.reveal_bytes()), sources=sources, nonce_of=os.urandom, tally=tally
+    )
+    started = time.monotonic()
+    with installation.database().writing(lock_timeout_s=lock_timeout_s) as writer:
+        fields = [counted.field for counted in census.fields]
+        settled_columns = {(field.table, column) for field in fields for column in field.columns}
+        late = take_census(writer, installation.profile, ciphers, leave_out=settled_columns)
+        late.refuse_foreign(keys.described())
+        if late.fields and not include_new_fields:
+            names = ", ".join(str(counted.field) for counted in late.fields)
+            raise UndeclaredFieldError(f"{names} began to hold sealed values during the run; nothing was changed; run again")
+        broken = {c.field.table for c in (*census.fields, *late.fields) if c.has_broken_text}
+        plan = _plan(fields + [counted.field for counted in late.fields], writer.tables(), broken)
+        rewrap_tables(t.cast("Writer", writer), plan, rewrapper, tally)
+        if any(table.triggers for table, _, _ in plan):
+            _refuse_leftovers(installation, writer, ciphers, target)
+    return DataDone(tally.total, tally.kept, time.monotonic() - started)
+
+
+def _plan(fields: t.Sequence[Field], tables: t.Sequence[Table], broken: t.Container[str]) -> list[tuple[Table, list[Field], bool]]:
+    grouped: dict[str, list[Field]] = {}
+    for field in fields:
+        grouped.setdefault(field.table, []).append(field)
+    return [(table, grouped[table.name], table.name in broken) for table in tables if table.name in grouped]
+
+
+def _refuse_leftovers(installation: Installation, writer: t.Any, ciphers: t.Mapping[str, Cipher], target: MasterKey) -> None:
+    """A trigger may have copied old values elsewhere while rows were rewritten: look before the commit."""
+    after = take_census(writer, installation.profile, ciphers)
+    left = [c for c in after.fields if any(mark != target.fingerprint for mark in c.sealed)]
+    if left:
+        names = ", ".join(str(counted.field) for counted in left)
+        raise StoreError(
+            f"a trigger copied values under the old key into {names} while rows were rewritten; nothing was changed; "
+            "drop the trigger for the time of the rotation"
+        )
+
+
+__all__ = ("DataDone", "rewrap_data")

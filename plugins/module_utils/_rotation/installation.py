@@ -1,0 +1,146 @@
+# Copyright (c) 2026, servos.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module_util is PRIVATE and only for use by the servos.ops collection. It can change without notice.
+
+"""One installation of an application on this host: its profile, and where its four things are.
+
+Those are the data, the env file, the running process and the operator's keys.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from .._errors import EnvFileError, KeyMissingError, ProfileError, ServiceError
+from .._keys.envfile import EnvFile
+from .._keys.keyring import Keyring, key_file_text
+from .._keys.material import MasterKey, parse_key
+from .._stores.sqlite import SqliteDatabase
+from .._stores.urls import open_database
+from .._system import files
+from .._system.processes import process_variable
+from .._system.services import CommandService, Service, SystemdService
+from .profile import Profile, build_profile
+
+
+class Installation:
+    """What the options of a module say about an installation, checked and filled up from the profile.
+
+    C(options) are the options of the doc fragment C(_installation) by name; an empty text means not given.
+    """
+
+    def __init__(self, options: t.Mapping[str, t.Any]) -> None:
+        overrides = dict(options.get("profile") or {})
+        self.profile: Profile = build_profile(options.get("app") or "servos", overrides)
+        self.env_file: str | None = options.get("env_file") or self.profile.env_file
+        self.env_var: str = options.get("env_var") or self.profile.env_var
+        self.env_duplicates: str = options.get("env_duplicates") or "fail"
+        self.key_encoding: str = options.get("key_encoding") or "auto"
+        self.database_url: str | None = options.get("database") or self.profile.database
+        self.state_dir: str = options.get("state_dir") or self.profile.state_dir
+        self.keyring = Keyring(self.state_dir, derivation=self.profile.derivation)
+        self._manager: str = options.get("service_manager") or "systemd"
+        self._service_name: str | None = options.get("service") or self.profile.service
+        self._service_commands: t.Mapping[str, t.Any] = options.get("service_commands") or {}
+        self._service: Service | None = None
+
+    def database(self) -> SqliteDatabase:
+        """Return the store.
+
+        Raises:
+            StoreError: it is not there, or not what it should be.
+        """
+        if not self.database_url:
+            raise ProfileError(f"the profile {self.profile.app} has no database of its own; name one (database)")
+        return open_database(self.database_url)
+
+    def service(self) -> Service | None:
+        """Return the service, or None where none is described (service_manager=none, or a profile without one).
+
+        Raises:
+            ServiceError: it is not known on this host, or its commands are missing.
+        """
+        if self._manager == "none" or (self._manager == "systemd" and not self._service_name):
+            return None
+        if self._service is None:
+            self._service = self._build_service()
+        return self._service
+
+    def _build_service(self) -> Service:
+        if self._manager == "systemd":
+            return SystemdService(str(self._service_name))
+        commands = self._service_commands
+        if not commands.get("stop") or not commands.get("start"):
+            raise ServiceError("service_manager=command needs service_commands with stop and start")
+        if not commands.get("pid_file") and not commands.get("pid"):
+            raise ServiceError("service_manager=command needs service_commands with pid_file or pid, to see the process's key")
+        return CommandService(
+            self._service_name or "", stop=commands["stop"], start=commands["start"],
+            pid_file=commands.get("pid_file"), pid_command=commands.get("pid"),
+        )
+
+    def parse(self, text: str, *, where: str) -> MasterKey:
+        """Read a key by this application's rule."""
+        return parse_key(text, derivation=self.profile.derivation, where=where)
+
+    def env_content(self) -> bytes:
+        """Return the bytes of the env file.
+
+        Raises:
+            EnvFileError: none is named.
+            FileError: it cannot be read.
+        """
+        if not self.env_file:
+            raise EnvFileError(f"the profile {self.profile.app} has no env file of its own; name one (env_file)")
+        return files.read_file(self.env_file)
+
+    def env_key(self) -> MasterKey:
+        """Return the active key: the one in force in the env file."""
+        content = self.env_content()
+        where = str(self.env_file)
+        text = EnvFile(content).value_of(self.env_var, duplicates=self.env_duplicates, where=where)
+        return parse_key(
+            text, derivation=self.profile.derivation, encoding=self.key_encoding, where=f"{self.env_var} in {where}"
+        )
+
+    def write_env_key(self, key: MasterKey) -> None:
+        """Put a key in force in the env file; every other byte, owner, mode and context stay."""
+        content = self.env_content()
+        changed = EnvFile(content).replaced(
+            self.env_var, key.reveal_text(), duplicates=self.env_duplicates, where=str(self.env_file)
+        )
+        if changed != content:
+            files.replace_file_content(str(self.env_file), changed)
+
+    def key_from_file(self, path: str) -> MasterKey:
+        """Return the key in a key file on this host."""
+        return self.parse(key_file_text(files.read_file(path, limit_bytes=64 * 1024)), where=path)
+
+    def process_key(self) -> tuple[str | None, int | None]:
+        """Return fingerprint and process id of the running service; (None, None) while it is stopped.
+
+        A process without the variable, or with a text that is no key, has a fingerprint that says so and equals none.
+        """
+        service = self.service()
+        pid = service.main_pid() if service is not None else None
+        if pid is None:
+            return None, None
+        try:
+            text = process_variable(pid, self.env_var)
+        except ProcessLookupError:
+            return None, None
+        except PermissionError:
+            raise KeyMissingError(
+                f"the environment of process {pid} may not be read; run as root (become: true), or set service_manager=none"
+            ) from None
+        if not text:
+            return "mk:unset", pid
+        try:
+            return self.parse(text, where="the process").fingerprint, pid
+        except Exception:  # whatever is wrong with it, it is not a key that is known here
+            return "mk:malformed", pid
+
+
+__all__ = ("Installation",)

@@ -1,0 +1,81 @@
+# Copyright (c) 2026, servos.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module_util is PRIVATE and only for use by the servos.ops collection. It can change without notice.
+
+"""The applications that are known by name, as data.
+
+ServOS and ACT publish no schema, so their fields are found by discovery: whatever opens under the active key is sealed
+(GCM's tag is the proof), and C(classes) only puts names to what is found. Provara's schema is public; its own tool
+leaves the second of its two tables behind.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+# The union of what ServOS's and ACT's pages list; the first pattern that fits names the class.
+_SERVOS_CLASSES: list[dict[str, str]] = [
+    {"name": "integrity canary", "table": "", "column": "canary"},
+    {"name": "SSH passphrases", "table": "", "column": "passphrase"},
+    {"name": "builder SSH private keys", "table": "builder", "column": "key"},
+    {"name": "server SSH private keys", "table": "server|node|host|machine", "column": "key"},
+    {"name": "environment-level env vars", "table": "environment", "column": "env|var|value"},
+    {"name": "service env vars", "table": "service|app", "column": "env|var|value"},
+    {"name": "Git access tokens", "table": "git", "column": "token|secret|password|key"},
+    {"name": "registry credentials", "table": "registr", "column": "password|secret|token|credential"},
+    {"name": "storage provider secrets", "table": "storage|bucket|s3", "column": "secret|key|token|password|credential"},
+]
+
+
+def _servos_like(product: str) -> dict[str, t.Any]:
+    """Everything is the same under both names of the product."""
+    return {
+        "env_var": f"{product.upper()}_MASTER_KEY",
+        "env_file": f"/etc/{product}/{product}.env",
+        "service": product,
+        "database": f"sqlite:////var/lib/{product}/{product}.db",
+        "state_dir": f"/var/lib/{product}/rotation",
+        "derivation": "raw32",
+        "codecs": ["aes256gcm_base64", "aes256gcm_raw"],
+        "fields": [],
+        "ignore": [],
+        "classes": _SERVOS_CLASSES,
+        "canary": {"row": "canary", "required": False},
+        "rotate_path": "/api/maintenance/rotate-key",
+    }
+
+
+_PROVARA_COLUMNS = {"ciphertext": "encrypted_value", "nonce": "iv", "tag": "auth_tag"}
+
+KNOWN_PROFILES: dict[str, dict[str, t.Any]] = {
+    "servos": _servos_like("servos"),
+    "act": _servos_like("act"),
+    "provara": {
+        "env_var": "PROVARA_MASTER_KEY",
+        "env_file": None,
+        "service": None,
+        "database": None,
+        "state_dir": "/var/lib/provara/rotation",
+        "derivation": "hex_or_sha256",
+        "codecs": ["aes256gcm_hex_columns", "aes256gcm_base64"],
+        "fields": [
+            {
+                "table": "api_keys", "columns": _PROVARA_COLUMNS, "codec": "aes256gcm_hex_columns",
+                "class": "provider API keys",
+            },
+            {
+                # Only there since migration 0059, and never touched by Provara's own rotation tool.
+                "table": "context_connector_credentials", "columns": _PROVARA_COLUMNS, "codec": "aes256gcm_hex_columns",
+                "class": "connector credentials", "optional": True,
+            },
+        ],
+        "ignore": [],
+        "classes": [],
+        "canary": None,
+        "rotate_path": None,
+    },
+}
+
+__all__ = ("KNOWN_PROFILES",)

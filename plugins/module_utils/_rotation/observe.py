@@ -1,0 +1,210 @@
+# Copyright (c) 2026, servos.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module_util is PRIVATE and only for use by the servos.ops collection. It can change without notice.
+
+"""Look at an installation: its keys by fingerprint, its process, and the census of its data. Changes nothing."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .._errors import KeyFormatError, StoreError, UndeclaredFieldError
+from .._keys.material import MasterKey, doubts_about
+from .._sealing.aes_gcm import Cipher
+from .census import Census, Reader, take_census
+from .installation import Installation
+from .plan import NEXT_STEPS, Sight, phase_of
+from .profile import as_profile_entry
+
+_KEY_ROLES = ("active", "staged", "previous", "withdrawn")
+
+
+class Keys:
+    """The keys that are known for an installation, by role; the same bytes under two roles are one key."""
+
+    def __init__(self, *, active: MasterKey | None, staged: MasterKey | None, previous: MasterKey | None, withdrawn: MasterKey | None) -> None:
+        self.active = active
+        self.staged = staged
+        # A run that was undone leaves the active key in the previous one's place as well.
+        self.previous = None if previous == active else previous
+        self.withdrawn = withdrawn
+
+    @property
+    def target(self) -> MasterKey | None:
+        """The key that all data is to be under."""
+        return self.staged or self.active
+
+    def by_fingerprint(self) -> dict[str, MasterKey]:
+        """Return each distinct key once, the active one first."""
+        return {key.fingerprint: key for key in self._in_order()}
+
+    def _in_order(self) -> list[MasterKey]:
+        return [key for key in (self.active, self.staged, self.previous, self.withdrawn) if key is not None]
+
+    def ciphers(self) -> dict[str, Cipher]:
+        """Return a cipher for each distinct key, the active one's first."""
+        return {mark: Cipher(key.reveal_bytes()) for mark, key in self.by_fingerprint().items()}
+
+    def role_of(self, mark: str) -> str:
+        """Name the first role that a fingerprint has."""
+        for role in _KEY_ROLES:
+            key = getattr(self, role)
+            if key is not None and key.fingerprint == mark:
+                return role
+        return "foreign"
+
+    def described(self) -> list[str]:
+        """Name every key for an error message."""
+        return [f"the {self.role_of(mark)} key {mark}" for mark in self.by_fingerprint()]
+
+
+def read_keys(installation: Installation) -> Keys:
+    """Read the env file and the keyring."""
+    return Keys(
+        active=installation.env_key(),
+        staged=installation.keyring.read("staged"),
+        previous=installation.keyring.read("previous"),
+        withdrawn=installation.keyring.read("withdrawn"),
+    )
+
+
+class Observation:
+    """Everything that was seen at one moment. C(census) is None where it was not asked for."""
+
+    def __init__(self, *, keys: Keys, process: str | None, pid: int | None, process_seen: bool, census: Census | None) -> None:
+        self.keys = keys
+        self.process = process
+        self.pid = pid
+        self.process_seen = process_seen
+        self.census = census
+
+    @property
+    def sight(self) -> Sight:
+        """The same as fingerprints and counts."""
+        keys = self.keys
+
+        def mark(key: MasterKey | None) -> str | None:
+            return key.fingerprint if key is not None else None
+
+        return Sight(
+            env=mark(keys.active), staged=mark(keys.staged), previous=mark(keys.previous), withdrawn=mark(keys.withdrawn),
+            process=self.process, process_seen=self.process_seen,
+            sealed=self.census.sealed if self.census is not None else {},
+            foreign=self.census.foreign if self.census is not None else 0,
+        )
+
+    @property
+    def phase(self) -> str | None:
+        """The phase; None without a census, since nothing is known about the data then."""
+        return phase_of(self.sight) if self.census is not None else None
+
+    def warnings(self) -> list[str]:
+        """Say what is lawful but deserves a look."""
+        found = []
+        for role in _KEY_ROLES:
+            key = getattr(self.keys, role)
+            found += [f"the {role} key {key.fingerprint} {doubt}" for doubt in (doubts_about(key) if key is not None else [])]
+        if self.census is not None:
+            if self.census.canary_expected and self.census.canary is None:
+                found.append("no integrity canary was found among the sealed values; the database may never have been initialized")
+            triggers = sorted(f"{table.name}.{name}" for table in self.census.tables for name in table.triggers)
+            if triggers:
+                found.append(f"triggers fire when rows are rewritten: {', '.join(triggers)}")
+        return found
+
+    def require_usable(self, *, discover: str, allow_empty: bool, canary_required: bool) -> Census:
+        """Refuse to go on where going on could lose a value. Returns the census.
+
+        Raises:
+            ForeignValueError: a value opens under no known key.
+            UndeclaredFieldError: a sealed column that the profile does not name, and C(discover) is V(fail).
+            StoreError: nothing sealed was found, or the canary is missing and required.
+        """
+        census = self.census
+        if census is None:
+            raise StoreError("the data was not looked at")
+        census.refuse_foreign(self.keys.described())
+        if census.undeclared and discover == "fail":
+            lines = ", ".join(str(as_profile_entry(field)) for field in census.undeclared)
+            names = ", ".join(str(field) for field in census.undeclared)
+            raise UndeclaredFieldError(
+                f"{names} holds values that open under a known key, but the profile does not name it; nothing was changed; "
+                f"add to fields of the profile: {lines}, or set discover=include"
+            )
+        if not census.sealed and not allow_empty:
+            raise StoreError(
+                "no value in the database opens under any known key, and none looks sealed where one should be: "
+                "this is probably the wrong database; nothing was changed; name the right one, or set allow_empty=true"
+            )
+        if census.canary is None and canary_required:
+            raise StoreError("the integrity canary was not found; nothing was changed; the database may be damaged: do not initialize it anew")
+        return census
+
+    def as_result(self) -> dict[str, t.Any]:
+        """Return fingerprints, phase and counts, as every module returns them."""
+        sight = self.sight
+        shown: dict[str, t.Any] = {
+            "phase": self.phase,
+            "next_step": NEXT_STEPS[self.phase] if self.phase else None,
+            "env_key": sight.env,
+            "process_key": sight.process,
+            "process_seen": self.process_seen,
+            "staged_key": sight.staged,
+            "previous_key": sight.previous,
+            "withdrawn_key": sight.withdrawn,
+        }
+        if self.census is not None:
+            shown["census"] = census_rows(self.census, self.keys)
+            shown["values"] = sum(self.census.sealed.values())
+            shown["undeclared"] = [as_profile_entry(field) for field in self.census.undeclared]
+            shown["canary"] = self.keys.role_of(self.census.canary) if self.census.canary else None
+        return shown
+
+
+def census_rows(census: Census, keys: Keys) -> list[dict[str, t.Any]]:
+    """Return one dictionary of counts a field."""
+    rows = []
+    for counted in census.fields:
+        row: dict[str, t.Any] = {
+            "table": counted.field.table,
+            "column": counted.field.columns[0],
+            "columns": list(counted.field.columns),
+            "path": counted.field.path,
+            "class": counted.field.class_name,
+            "codec": counted.field.codec,
+        }
+        row.update(dict.fromkeys(_KEY_ROLES, 0), empty=counted.empty, plain=counted.plain, foreign=counted.unopened)
+        for mark, count in counted.sealed.items():
+            role = keys.role_of(mark)
+            row[role] = row.get(role, 0) + count
+        rows.append(row)
+    return rows
+
+
+def observe(
+    installation: Installation, *, keys: Keys | None = None, with_census: bool = True, reader: Reader | None = None
+) -> Observation:
+    """Look at everything once.
+
+    Args:
+        keys: where they are given and not read from env file and keyring.
+        reader: an open reader to take the census through, such as a running transaction.
+    """
+    known = keys if keys is not None else read_keys(installation)
+    if not known.by_fingerprint():
+        raise KeyFormatError("no key is known here")
+    service = installation.service()
+    process, pid = installation.process_key() if service is not None else (None, None)
+    census = None
+    if with_census:
+        if reader is not None:
+            census = take_census(reader, installation.profile, known.ciphers())
+        else:
+            with installation.database().reading() as opened:
+                census = take_census(opened, installation.profile, known.ciphers())
+    return Observation(keys=known, process=process, pid=pid, process_seen=service is not None, census=census)
+
+
+__all__ = ("Keys", "Observation", "census_rows", "observe", "read_keys")

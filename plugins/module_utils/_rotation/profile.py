@@ -1,0 +1,144 @@
+# Copyright (c) 2026, servos.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module_util is PRIVATE and only for use by the servos.ops collection. It can change without notice.
+
+"""An application as data: where its key lives, and which columns hold values that are sealed under it. Pure."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from .._errors import ProfileError
+from .._keys.material import DERIVATIONS
+from .._sealing.codecs import codec_named
+from .known_profiles import KNOWN_PROFILES
+
+_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+
+
+class Field(t.NamedTuple):
+    """A column, a group of columns, or one place inside the JSON of a column, that holds sealed values.
+
+    C(columns) are in the order of the codec's parts. C(path) is a JSON path such as C($.token), or None.
+    """
+
+    table: str
+    columns: tuple[str, ...]
+    codec: str
+    path: str | None = None
+    class_name: str | None = None
+    optional: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.table}.{self.columns[0]}" + (f" {self.path}" if self.path else "")
+
+
+class Profile(t.NamedTuple):
+    """One application. C(fields) is empty where all fields are to be found by discovery."""
+
+    app: str
+    env_var: str
+    env_file: str | None
+    service: str | None
+    database: str | None
+    state_dir: str
+    derivation: str
+    codecs: tuple[str, ...]
+    fields: tuple[Field, ...]
+    ignore: tuple[tuple[str, str], ...]
+    classes: tuple[tuple[str, str, str], ...]
+    canary_row: str | None
+    canary_required: bool
+    rotate_path: str | None
+
+    def class_of(self, table: str, column: str) -> str | None:
+        """Name the class of secrets that a column holds, if its name tells."""
+        for name, table_pattern, column_pattern in self.classes:
+            if re.search(table_pattern, table, re.I) and re.search(column_pattern, column, re.I):
+                return name
+        return None
+
+
+def build_profile(app: str, overrides: t.Mapping[str, t.Any] | None) -> Profile:
+    """Combine a known profile with what the user gives, option by option.
+
+    Raises:
+        ProfileError: an unknown application, option, codec or derivation, or a malformed field.
+    """
+    if app not in KNOWN_PROFILES:
+        raise ProfileError(f"there is no profile {app!r}; choose one of {', '.join(sorted(KNOWN_PROFILES))} (app)")
+    merged = dict(KNOWN_PROFILES[app])
+    for name, value in (overrides or {}).items():
+        if name not in merged:
+            raise ProfileError(f"a profile has no option {name!r}; it has {', '.join(sorted(merged))}")
+        merged[name] = value
+    if merged["derivation"] not in DERIVATIONS:
+        raise ProfileError(f"derivation {merged['derivation']!r} is not one of {', '.join(DERIVATIONS)}")
+    if not _ENV_NAME.match(str(merged["env_var"])):
+        raise ProfileError(f"env_var {merged['env_var']!r} is not the name of an environment variable")
+    canary = merged["canary"] or {}
+    return Profile(
+        app=app,
+        env_var=str(merged["env_var"]),
+        env_file=merged["env_file"],
+        service=merged["service"],
+        database=merged["database"],
+        state_dir=str(merged["state_dir"]),
+        derivation=merged["derivation"],
+        codecs=tuple(codec_named(str(name)).name for name in merged["codecs"]),
+        fields=tuple(_field(entry) for entry in merged["fields"]),
+        ignore=tuple(_ignored(entry) for entry in merged["ignore"]),
+        classes=tuple((str(e["name"]), str(e.get("table", "")), str(e.get("column", ""))) for e in merged["classes"]),
+        canary_row=canary.get("row"),
+        canary_required=bool(canary.get("required", False)),
+        rotate_path=merged["rotate_path"],
+    )
+
+
+def _field(entry: t.Any) -> Field:
+    if not isinstance(entry, dict) or not entry.get("table"):
+        raise ProfileError("each entry of fields is a dictionary with at least table, column (or columns) and codec")
+    known = {"table", "column", "columns", "codec", "path", "class", "optional"}
+    unknown = set(entry) - known
+    if unknown:
+        raise ProfileError(f"field of table {entry['table']}: no such option {', '.join(sorted(unknown))}")
+    codec = codec_named(str(entry.get("codec", "aes256gcm_base64")))
+    if len(codec.parts) == 1:
+        if not entry.get("column"):
+            raise ProfileError(f"field of table {entry['table']}: codec {codec.name} needs column")
+        columns: tuple[str, ...] = (str(entry["column"]),)
+    else:
+        named = entry.get("columns")
+        if not isinstance(named, dict) or set(named) != set(codec.parts):
+            raise ProfileError(f"field of table {entry['table']}: codec {codec.name} needs columns with {', '.join(codec.parts)}")
+        columns = tuple(str(named[part]) for part in codec.parts)
+        if entry.get("path"):
+            raise ProfileError(f"field of table {entry['table']}: a path goes with a single column only")
+    return Field(
+        str(entry["table"]), columns, codec.name, entry.get("path"), entry.get("class"), bool(entry.get("optional", False))
+    )
+
+
+def _ignored(entry: t.Any) -> tuple[str, str]:
+    if not isinstance(entry, dict) or set(entry) != {"table", "column"}:
+        raise ProfileError("each entry of ignore is a dictionary with table and column")
+    return str(entry["table"]), str(entry["column"])
+
+
+def as_profile_entry(field: Field) -> dict[str, t.Any]:
+    """Write a field as the user would in C(fields) of a profile."""
+    parts = codec_named(field.codec).parts
+    entry: dict[str, t.Any] = {"table": field.table, "codec": field.codec}
+    if len(parts) == 1:
+        entry["column"] = field.columns[0]
+    else:
+        entry["columns"] = dict(zip(parts, field.columns))
+    if field.path:
+        entry["path"] = field.path
+    return entry
+
+
+__all__ = ("Field", "Profile", "as_profile_entry", "build_profile")

@@ -1,0 +1,171 @@
+# Copyright (c) 2026, servos.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module_util is PRIVATE and only for use by the servos.ops collection. It can change without notice.
+
+"""Bring every value of the fields under the target key, inside one write transaction.
+
+Per value: it opens under the target key and stays; or under another known key, is sealed anew with a fresh nonce, and
+what was sealed is opened again and compared before it is stored; or it looks sealed and opens under nothing, which ends
+the transaction. A value is never overwritten before its plaintext was authenticated.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from .._errors import ForeignValueError, StoreError
+from .._sealing.aes_gcm import Cipher, Codec
+from .._sealing.codecs import CODECS, codec_named
+from .._sealing.json_leaves import may_be_json, replace_leaves
+from .._stores.shapes import Rewrite, Table
+from .census import Reader
+from .profile import Field
+
+
+class Writer(Reader, t.Protocol):
+    """What a store lends to a rewrap."""
+
+    def rewrite(self, table: Table, rewrites: t.Sequence[Rewrite], *, in_python: bool, progress: t.Callable[[int], None]) -> None:
+        """Replace columns of every row by what their functions return."""
+        ...
+
+
+class Tally:
+    """What a rewrap has done: C(rewrapped) by the fingerprint the values were under, C(kept) already under the target."""
+
+    def __init__(self) -> None:
+        self.rewrapped: dict[str, int] = {}
+        self.kept = 0
+        self.rows = 0
+
+    @property
+    def total(self) -> int:
+        """Number of values that were sealed anew."""
+        return sum(self.rewrapped.values())
+
+    def progress(self, rows: int) -> None:
+        """Count rows."""
+        self.rows += rows
+
+
+class _ForeignCellError(Exception):
+    """Carries the address of a value that nothing opens out of the database's own loop."""
+
+    def __init__(self, field: Field, address: t.Any) -> None:
+        super().__init__(str(field))
+        self.field = field
+        self.address = address
+
+
+class Rewrapper:
+    """Seals values anew under C(target); knows how to open them under the C(sources)."""
+
+    def __init__(
+        self, *, target: Cipher, sources: t.Mapping[str, Cipher], nonce_of: t.Callable[[int], bytes], tally: Tally
+    ) -> None:
+        self._target = target
+        self._sources = list(sources.items())
+        self._nonce_of = nonce_of
+        self._tally = tally
+
+    def renewed(self, codec: Codec, stored: t.Any) -> t.Any:
+        """Return a new stored value, the same object if it is under the target already, or None if nothing opens it.
+
+        Raises:
+            StoreError: what was just sealed does not open again to the same plaintext.
+        """
+        sources = self._sources
+        for position, (mark, cipher) in enumerate(sources):
+            plaintext = codec.open(cipher, stored)
+            if plaintext is None:
+                continue
+            if position:
+                sources.insert(0, sources.pop(position))
+            sealed = codec.seal(self._target, plaintext, self._nonce_of)
+            if codec.open(self._target, sealed) != plaintext:
+                raise StoreError("a value that was just sealed does not open again; is this machine sound? nothing was changed")
+            counts = self._tally.rewrapped
+            counts[mark] = counts.get(mark, 0) + 1
+            return sealed
+        if codec.open(self._target, stored) is not None:
+            self._tally.kept += 1
+            return stored
+        return None
+
+    def of_group(self, field: Field) -> Rewrite:
+        """Return the rewrite of a field that lies in several columns."""
+        codec = codec_named(field.codec)
+
+        def rewrite(address: t.Any, cells: tuple[t.Any, ...]) -> tuple[t.Any, ...]:
+            if not any(cells):
+                return cells
+            new: tuple[t.Any, ...] | None = self.renewed(codec, cells)
+            if new is None:
+                raise _ForeignCellError(field, address)
+            return new
+
+        return Rewrite(field.columns, rewrite)
+
+    def of_column(self, fields: t.Sequence[Field]) -> Rewrite:
+        """Return the rewrite of a column in which all of C(fields) lie: whole values, blobs, places in JSON."""
+        text, blob = CODECS["aes256gcm_base64"], CODECS["aes256gcm_raw"]
+        whole = any(field.path is None and field.codec == text.name for field in fields)
+        raw = any(field.codec == blob.name for field in fields)
+        in_json = any(field.path is not None for field in fields)
+        renewed = self.renewed
+
+        def of_blob(cell: bytes) -> bytes | None:
+            new = renewed(blob, cell) if raw else None
+            if new is None and whole:
+                new = renewed(text, cell)
+                if new is not None and new is not cell:
+                    new = new.encode("ascii")
+            return t.cast("bytes | None", new)
+
+        def rewrite(address: t.Any, cells: tuple[t.Any, ...]) -> tuple[t.Any, ...]:
+            cell = cells[0]
+            if cell is None or not cell:
+                return cells
+            if type(cell) is str:
+                new = renewed(text, cell) if whole else None
+                if new is None and in_json and may_be_json(cell):
+                    new = replace_leaves(cell, lambda leaf: renewed(text, leaf) if text.looks_sealed(leaf) else None)
+                if new is None and whole and text.looks_sealed(cell):
+                    raise _ForeignCellError(fields[0], address)
+            elif type(cell) is bytes:
+                new = of_blob(cell)
+                if new is None and raw and blob.looks_sealed(cell):
+                    raise _ForeignCellError(fields[0], address)
+            else:
+                new = None
+            return cells if new is None else (new,)
+
+        return Rewrite(fields[0].columns, rewrite)
+
+
+def rewrap_tables(writer: Writer, plan: t.Sequence[tuple[Table, t.Sequence[Field], bool]], rewrapper: Rewrapper, tally: Tally) -> None:
+    """Rewrap the fields of each table.
+
+    Args:
+        plan: table, its fields, and whether its rows must be rewritten in Python (text that is not UTF-8).
+
+    Raises:
+        ForeignValueError: naming table, column and primary key; the caller's transaction ends.
+    """
+    for table, fields, in_python in plan:
+        rewrites = [rewrapper.of_group(field) for field in fields if len(field.columns) > 1]
+        columns = dict.fromkeys(field.columns for field in fields if len(field.columns) == 1)
+        rewrites += [rewrapper.of_column([f for f in fields if f.columns == column]) for column in columns]
+        try:
+            writer.rewrite(table, rewrites, in_python=in_python, progress=tally.progress)
+        except _ForeignCellError as error:
+            address = error.address if isinstance(error.address, tuple) else (error.address,)
+            raise ForeignValueError(
+                f"{error.field} of {writer.key_of(table, address)} opens under no known key; nothing was changed; "
+                "find the key it is under, or mend or remove the value"
+            ) from None
+
+
+__all__ = ("Rewrapper", "Tally", "Writer", "rewrap_tables")

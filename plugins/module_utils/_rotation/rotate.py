@@ -1,0 +1,111 @@
+# Copyright (c) 2026, servos.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module_util is PRIVATE and only for use by the servos.ops collection. It can change without notice.
+
+"""One call of M(servos.ops.servos_key_rotate): observe, plan, act, and what is returned of it."""
+
+from __future__ import annotations
+
+import datetime
+import typing as t
+
+from .._errors import KeyFormatError, KeyMissingError
+from .._keys.material import MasterKey
+from .custody import remember_activation
+from .installation import Installation
+from .observe import Keys, Observation, read_keys
+from .walk import Walk, WalkOptions
+
+
+def rotate(
+    installation: Installation,
+    options: WalkOptions,
+    *,
+    old_key: MasterKey | None,
+    new_key: MasterKey | None,
+    expect_staged: bool,
+    now: datetime.datetime,
+    write: bool,
+) -> dict[str, t.Any]:
+    """Bring an installation as far as the options say.
+
+    Args:
+        old_key: the key that the data is under, where there is no env file; else None.
+        new_key: the key to rotate to, where none is staged; it is staged first.
+        expect_staged: count as if a key were staged (a dry run of staging and rotating in one go).
+        write: False is the full dry run.
+    """
+    keys = _keys(installation, old_key, new_key)
+    walk = Walk(installation, options, keys=keys if old_key is not None else None)
+    before = walk.look(keys)
+    target = walk.check(before)
+    steps = walk.needs(before, target)
+    result = _described(before)
+    if not write:
+        result.update(_forecast(before, target, steps, expect_staged))
+        result["_warnings"] = before.warnings()
+        return result
+    if new_key is not None:
+        installation.keyring.write("staged", new_key)
+    after = walk.act(before, target, steps) if steps else before
+    if options.until == "activated" and not options.back and after.phase == "activated":
+        remember_activation(installation, now=now)
+    if "withdraw" in steps:
+        # The same id must not count as done any more.
+        installation.keyring.remember(rotation_id=None, withdrawn_id=installation.keyring.record().get("rotation_id"))
+    result.update(after.as_result(), changed=bool(steps), steps=steps, **walk.did)
+    result["_warnings"] = before.warnings() + walk.warnings
+    result["_after"] = _shown(after)
+    return result
+
+
+def _keys(installation: Installation, old_key: MasterKey | None, new_key: MasterKey | None) -> Keys:
+    if old_key is None:
+        keys = read_keys(installation)
+    else:
+        ring = installation.keyring
+        keys = Keys(active=old_key, staged=ring.read("staged"), previous=ring.read("previous"), withdrawn=ring.read("withdrawn"))
+    if new_key is None:
+        return keys
+    if keys.active == new_key and keys.staged != new_key:
+        raise KeyFormatError(
+            f"the new key is the active key {new_key.fingerprint}, however it is written; nothing was changed; give another one"
+        )
+    if keys.staged is not None and keys.staged != new_key:
+        raise KeyMissingError(
+            f"{keys.staged.fingerprint} is staged in {installation.state_dir}, and {new_key.fingerprint} is given; "
+            "nothing was changed; finish or roll back that rotation first"
+        )
+    keys.staged = new_key
+    return keys
+
+
+def _described(before: Observation) -> dict[str, t.Any]:
+    seen = before.as_result()
+    return dict(seen, phase_before=seen["phase"], census_before=seen["census"], values_before=seen["values"], _before=_shown(before))
+
+
+def _forecast(before: Observation, target: MasterKey, steps: list[str], expect_staged: bool) -> dict[str, t.Any]:
+    """Say what a real run would do and count, in the same words."""
+    if expect_staged and before.keys.staged is None and before.phase == "settled":
+        steps = ["rewrap", "swap", "restart"] if before.process_seen else ["rewrap", "swap"]
+        count = sum(before.sight.sealed.values())
+    else:
+        count = before.sight.count_elsewhere(target.fingerprint)
+    return {
+        "changed": bool(steps), "steps": steps, "rewrapped": count, "healed": 0,
+        "duration_s": 0.0, "values_per_s": 0, "window_s": None,
+        "_after": dict(_shown(before), steps=", ".join(steps) or "none", rewrapped=count),
+    }
+
+
+def _shown(seen: Observation) -> dict[str, t.Any]:
+    """What a diff shows."""
+    facts = seen.as_result()
+    names = ("phase", "env_key", "process_key", "staged_key", "previous_key", "withdrawn_key", "census")
+    return {name: facts[name] for name in names if name in facts}
+
+
+__all__ = ("rotate",)

@@ -1,0 +1,155 @@
+# Copyright (c) 2026, servos.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module_util is PRIVATE and only for use by the servos.ops collection. It can change without notice.
+
+"""The layouts in which AES-256-GCM ciphertext is stored.
+
+A sealed value proves its key: GCM's tag authenticates it, so a value that opens under a key was sealed under it, and no
+other evidence is needed (NIST SP 800-38D). A value that does not open says nothing about why: one opaque answer, None.
+
+Pure: no I/O, and the only randomness is the nonce source that is handed in.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+import traceback
+import typing as t
+
+try:
+    from cryptography.exceptions import InvalidTag
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+except ImportError:
+    CRYPTOGRAPHY_IMPORT_ERROR: str | None = traceback.format_exc()
+else:
+    CRYPTOGRAPHY_IMPORT_ERROR = None
+
+_NONCE_BYTES = 12
+_TAG_BYTES = 16
+_SMALLEST = _NONCE_BYTES + _TAG_BYTES
+_SMALLEST_BASE64 = 40
+_BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?\Z")
+_HEX = re.compile(r"(?:[0-9a-f]{2})*\Z")
+_LONG_NONCE_HEX = 32
+_TAG_HEX = 32
+
+
+class Cipher:
+    """AES-256-GCM under one key; the key object is built once, which doubles the speed for small values."""
+
+    __slots__ = ("decrypt", "encrypt")
+
+    def __init__(self, key_bytes: bytes) -> None:
+        bound = AESGCM(key_bytes)
+        self.decrypt = bound.decrypt
+        self.encrypt = bound.encrypt
+
+
+class Codec:
+    """One format of sealed value.
+
+    C(parts) names what a stored value consists of. With one part, C(stored) is the cell itself; with several, a tuple
+    of cells in that order.
+    """
+
+    name = ""
+    parts: tuple[str, ...] = ("value",)
+
+    def looks_sealed(self, stored: t.Any) -> bool:
+        """Tell whether the format fits, whatever the key."""
+        raise NotImplementedError
+
+    def open(self, cipher: Cipher, stored: t.Any) -> bytes | None:
+        """Return the authenticated plaintext, or None for any reason why not."""
+        raise NotImplementedError
+
+    def seal(self, cipher: Cipher, plaintext: bytes, nonce_of: t.Callable[[int], bytes]) -> t.Any:
+        """Return a new stored value with a fresh nonce of C(nonce_of(size))."""
+        raise NotImplementedError
+
+
+class Base64Codec(Codec):
+    """Base64 of nonce (12 bytes), ciphertext and tag, in one text (or, rarely, the same ASCII in a blob).
+
+    Source: ServOS, "Security Architecture", Algorithm Details.
+    """
+
+    name = "aes256gcm_base64"
+
+    def looks_sealed(self, stored: t.Any) -> bool:
+        if isinstance(stored, bytes):
+            return False
+        return isinstance(stored, str) and len(stored) >= _SMALLEST_BASE64 and _BASE64.match(stored) is not None
+
+    def open(self, cipher: Cipher, stored: t.Any) -> bytes | None:
+        try:
+            raw = binascii.a2b_base64(stored)
+            if len(raw) < _SMALLEST:
+                return None
+            return cipher.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], None)
+        except (InvalidTag, ValueError, TypeError):
+            return None
+
+    def seal(self, cipher: Cipher, plaintext: bytes, nonce_of: t.Callable[[int], bytes]) -> str:
+        nonce = nonce_of(_NONCE_BYTES)
+        return binascii.b2a_base64(nonce + cipher.encrypt(nonce, plaintext, None), newline=False).decode("ascii")
+
+
+class RawCodec(Codec):
+    """Nonce (12 bytes), ciphertext and tag as the bytes of a blob."""
+
+    name = "aes256gcm_raw"
+
+    def looks_sealed(self, stored: t.Any) -> bool:
+        return isinstance(stored, bytes) and len(stored) >= _SMALLEST
+
+    def open(self, cipher: Cipher, stored: t.Any) -> bytes | None:
+        if not isinstance(stored, bytes) or len(stored) < _SMALLEST:
+            return None
+        try:
+            return cipher.decrypt(stored[:_NONCE_BYTES], stored[_NONCE_BYTES:], None)
+        except InvalidTag:
+            return None
+
+    def seal(self, cipher: Cipher, plaintext: bytes, nonce_of: t.Callable[[int], bytes]) -> bytes:
+        nonce = nonce_of(_NONCE_BYTES)
+        return nonce + cipher.encrypt(nonce, plaintext, None)
+
+
+class HexColumnsCodec(Codec):
+    """Three columns of lower-case hex: ciphertext, a nonce of 16 bytes, and the tag.
+
+    Source: Provara, packages/gateway/src/crypto/index.ts at c4493c1.
+    """
+
+    name = "aes256gcm_hex_columns"
+    parts = ("ciphertext", "nonce", "tag")
+
+    def looks_sealed(self, stored: t.Any) -> bool:
+        ciphertext, nonce, tag = stored
+        return (
+            isinstance(ciphertext, str) and isinstance(nonce, str) and isinstance(tag, str)
+            and len(nonce) == _LONG_NONCE_HEX and len(tag) == _TAG_HEX
+            and _HEX.match(ciphertext.lower()) is not None
+            and _HEX.match(nonce.lower()) is not None and _HEX.match(tag.lower()) is not None
+        )
+
+    def open(self, cipher: Cipher, stored: t.Any) -> bytes | None:
+        ciphertext, nonce, tag = stored
+        try:
+            if len(tag) != _TAG_HEX:
+                return None
+            return cipher.decrypt(bytes.fromhex(nonce), bytes.fromhex(ciphertext + tag), None)
+        except (InvalidTag, ValueError, TypeError):
+            return None
+
+    def seal(self, cipher: Cipher, plaintext: bytes, nonce_of: t.Callable[[int], bytes]) -> tuple[str, str, str]:
+        nonce = nonce_of(_LONG_NONCE_HEX // 2)
+        sealed = cipher.encrypt(nonce, plaintext, None).hex()
+        return sealed[:-_TAG_HEX], nonce.hex(), sealed[-_TAG_HEX:]
+
+
+__all__ = ("CRYPTOGRAPHY_IMPORT_ERROR", "Base64Codec", "Cipher", "Codec", "HexColumnsCodec", "RawCodec")

@@ -1,0 +1,40 @@
+# Copyright (c) 2026, servos.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module_util is PRIVATE and only for use by the servos.ops collection. It can change without notice.
+
+"""What a store says about its tables, and how it is asked to rewrite them. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+
+
+class Table(t.NamedTuple):
+    """A table that can hold sealed values.
+
+    C(columns) are the stored ones (generated ones follow by themselves). C(key) names what identifies a row to a
+    person: its primary key, else the row id. C(row_id) is the name under which the row id can be asked for, or None.
+    C(triggers) names the triggers that an UPDATE fires.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    key: tuple[str, ...]
+    row_id: str | None
+    triggers: tuple[str, ...]
+
+
+class Rewrite(t.NamedTuple):
+    """One group of columns of a table that is rewritten together.
+
+    C(function) takes the row's address (row id, or tuple of key values) and the cells, and returns the new cells;
+    what it raises ends the transaction.
+    """
+
+    columns: tuple[str, ...]
+    function: t.Callable[[t.Any, tuple[t.Any, ...]], tuple[t.Any, ...]]
+
+
+__all__ = ("Rewrite", "Table")

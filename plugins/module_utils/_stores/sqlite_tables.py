@@ -1,0 +1,224 @@
+# Copyright (c) 2026, servos.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module_util is PRIVATE and only for use by the servos.ops collection. It can change without notice.
+
+"""Read and rewrite the tables of an open SQLite connection.
+
+Sources: https://www.sqlite.org/rowidtable.html, https://www.sqlite.org/pragma.html#pragma_table_xinfo
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import typing as t
+
+from .._errors import StoreError
+from .shapes import Rewrite, Table
+
+_READ_PAGE_ROWS = 2000
+# Measured: ranges of 100 to 500 rows keep the write-ahead log small.
+_WRITE_RANGE_ROWS = 400
+
+
+class SqliteReader:
+    """Reads tables in short steps, so that a writer in another process never waits for us longer than a page."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        connection.text_factory = _text
+
+    def tables(self) -> list[Table]:
+        """List the tables, without SQLite's own and without virtual ones (whose rows lie in other tables)."""
+        found = self._connection.execute(
+            "SELECT name, coalesce(sql, '') FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' ESCAPE '!' ORDER BY name"
+        ).fetchall()
+        return [self._table(name) for name, sql in found if not sql.lstrip().upper().startswith("CREATE VIRTUAL")]
+
+    def _table(self, name: str) -> Table:
+        columns, key = [], []
+        for _, column, _, _, _, key_position, hidden in self._connection.execute(f"PRAGMA table_xinfo({quoted(name)})"):
+            if hidden in (0, None):
+                columns.append(column)
+            if key_position:
+                key.append((key_position, column))
+        row_id = self._row_id(name, columns)
+        key_columns = tuple(column for _, column in sorted(key)) or ((row_id,) if row_id else tuple(columns))
+        triggers = self._connection.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = ? AND upper(sql) LIKE '%UPDATE%' ORDER BY name", (name,)
+        ).fetchall()
+        return Table(name, tuple(columns), key_columns, row_id, tuple(trigger for (trigger,) in triggers))
+
+    def _row_id(self, name: str, columns: t.Sequence[str]) -> str | None:
+        taken = {column.lower() for column in columns}
+        for candidate in ("rowid", "_rowid_", "oid"):
+            if candidate in taken:
+                continue
+            try:
+                self._connection.execute(f"SELECT {candidate} FROM {quoted(name)} LIMIT 0")
+            except sqlite3.OperationalError:
+                return None  # WITHOUT ROWID
+            return candidate
+        return None
+
+    def rows(self, table: Table, columns: t.Sequence[str]) -> t.Iterator[tuple[tuple[t.Any, ...], tuple[t.Any, ...]]]:
+        """Yield (address, cells) of every row, in pages by row id, else by primary key.
+
+        The address is a tuple: the row id, or the values of the key columns.
+        """
+        by = (table.row_id,) if table.row_id else table.key
+        names = ", ".join(quoted(column) for column in columns)
+        address = ", ".join(name if name == table.row_id else quoted(name) for name in by)
+        marks = ", ".join("?" * len(by))
+        select = f"SELECT {address}, {names} FROM {quoted(table.name)}"
+        page = self._connection.execute(f"{select} ORDER BY {address} LIMIT {_READ_PAGE_ROWS}").fetchall()
+        width = len(by)
+        while page:
+            for row in page:
+                yield row[:width], row[width:]
+            if len(page) < _READ_PAGE_ROWS:
+                return
+            page = self._connection.execute(
+                f"{select} WHERE ({address}) > ({marks}) ORDER BY {address} LIMIT {_READ_PAGE_ROWS}", page[-1][:width]
+            ).fetchall()
+
+    def key_of(self, table: Table, address: tuple[t.Any, ...]) -> str:
+        """Say which row lies at an address, as C(name=value) of its primary key."""
+        if table.row_id and table.key != (table.row_id,):
+            names = ", ".join(quoted(column) for column in table.key)
+            row = self._connection.execute(
+                f"SELECT {names} FROM {quoted(table.name)} WHERE {table.row_id} = ?", address
+            ).fetchone()
+            address = row if row is not None else address
+        return ", ".join(f"{name}={_shown(value)}" for name, value in zip(table.key, address))
+
+
+class SqliteWriter(SqliteReader):
+    """A reader inside a write transaction that can also rewrite columns."""
+
+    def rewrite(self, table: Table, rewrites: t.Sequence[Rewrite], *, in_python: bool, progress: t.Callable[[int], None]) -> None:
+        """Replace columns of every row by what their functions return.
+
+        Args:
+            in_python: read pages and write them back, instead of calling the functions from within SQLite; slower,
+                needed for tables without row id and for text that is not UTF-8.
+            progress: called with the number of rows done since the last call.
+        """
+        if in_python or table.row_id is None:
+            self._rewrite_pages(table, rewrites, progress)
+            return
+        calls = _Calls(rewrites)
+        for number, rewrite in enumerate(rewrites):
+            for part in range(len(rewrite.columns)):
+                self._connection.create_function(f"servos_rewrite_{number}_{part}", -1, calls.function(number, part))
+        sets = ", ".join(
+            f"{quoted(column)} = servos_rewrite_{number}_{part}({table.row_id}, {', '.join(quoted(c) for c in rewrite.columns)})"
+            for number, rewrite in enumerate(rewrites)
+            for part, column in enumerate(rewrite.columns)
+        )
+        name, row_id = quoted(table.name), table.row_id
+        update = f"UPDATE {name} SET {sets} WHERE {row_id} >= ? AND {row_id} <= ?"
+        bounds = f"SELECT min(i), max(i), count(*) FROM (SELECT {row_id} AS i FROM {name} WHERE {row_id} > ? ORDER BY {row_id} LIMIT {_WRITE_RANGE_ROWS})"
+        last = -(2**63)
+        first_select = bounds.replace("> ?", ">= ?")
+        while True:
+            low, high, count = self._connection.execute(first_select, (last,)).fetchone()
+            first_select = bounds
+            if not count:
+                return
+            try:
+                self._connection.execute(update, (low, high))
+            except sqlite3.OperationalError:
+                calls.raise_what_was_raised()
+                raise
+            last = high
+            progress(count)
+
+    def _rewrite_pages(self, table: Table, rewrites: t.Sequence[Rewrite], progress: t.Callable[[int], None]) -> None:
+        by = (table.row_id,) if table.row_id else table.key
+        columns = [column for rewrite in rewrites for column in rewrite.columns]
+        where = " AND ".join(f"{name if name == table.row_id else quoted(name)} IS ?" for name in by)
+        sets = ", ".join(f"{quoted(column)} = ?" for column in columns)
+        update = f"UPDATE {quoted(table.name)} SET {sets} WHERE {where}"
+        changed: list[tuple[t.Any, ...]] = []
+        for address, cells in self.rows(table, columns):
+            new_cells: list[t.Any] = []
+            position = 0
+            for rewrite in rewrites:
+                group = cells[position : position + len(rewrite.columns)]
+                position += len(rewrite.columns)
+                new_cells.extend(rewrite.function(address[0] if table.row_id else address, group))
+            if tuple(new_cells) != cells:
+                changed.append((*[_bindable(cell) for cell in new_cells], *address))
+            if len(changed) >= _WRITE_RANGE_ROWS:
+                self._connection.executemany(update, changed)
+                changed.clear()
+            progress(1)
+        self._connection.executemany(update, changed)
+
+
+class _Calls:
+    """The functions that SQLite calls, one a column.
+
+    A group of several columns is computed once a row, whichever of its columns SQLite asks for first. SQLite replaces
+    whatever a function raises by a text of its own, so the exception is kept here.
+    """
+
+    def __init__(self, rewrites: t.Sequence[Rewrite]) -> None:
+        self._rewrites = rewrites
+        self._last: list[tuple[t.Any, tuple[t.Any, ...]]] = [(None, ()) for _ in rewrites]
+        self._raised: Exception | None = None
+
+    def function(self, number: int, part: int) -> t.Callable[..., t.Any]:
+        rewrite = self._rewrites[number].function
+        last = self._last
+
+        def single(address: int, cell: t.Any) -> t.Any:
+            try:
+                return rewrite(address, (cell,))[0]
+            except Exception as error:  # handed on by raise_what_was_raised
+                self._raised = error
+                raise
+
+        def one_of_several(address: int, *cells: t.Any) -> t.Any:
+            try:
+                if last[number][0] != (address, cells):
+                    last[number] = ((address, cells), rewrite(address, cells))
+                return last[number][1][part]
+            except Exception as error:  # handed on by raise_what_was_raised
+                self._raised = error
+                raise
+
+        return single if len(self._rewrites[number].columns) == 1 else one_of_several
+
+    def raise_what_was_raised(self) -> None:
+        if self._raised is not None:
+            raise self._raised
+
+
+def _text(content: bytes) -> str:
+    return content.decode("utf-8", "surrogateescape")
+
+
+def _bindable(cell: t.Any) -> t.Any:
+    """Give text that is not UTF-8 back in the only form that SQLite takes from Python."""
+    if isinstance(cell, str):
+        try:
+            cell.encode("utf-8")
+        except UnicodeEncodeError:
+            raise StoreError("a text beside a sealed value is not UTF-8 and would not survive; nothing was changed") from None
+    return cell
+
+
+def _shown(value: t.Any) -> str:
+    text = value.hex() if isinstance(value, bytes) else str(value)
+    return text if len(text) <= 64 else text[:61] + "..."
+
+
+def quoted(name: str) -> str:
+    """Quote an identifier. Source: https://www.sqlite.org/lang_keywords.html"""
+    return '"' + name.replace('"', '""') + '"'
+
+
+__all__ = ("SqliteReader", "SqliteWriter", "quoted")

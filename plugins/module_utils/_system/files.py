@@ -1,0 +1,263 @@
+# Copyright (c) 2026, servos.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module_util is PRIVATE and only for use by the servos.ops collection. It can change without notice.
+
+"""Private files: written whole or not at all, never readable by others in between, and durable before we go on.
+
+M(ansible.builtin.copy)'s atomic_move gives a new file the mode 0666 minus umask and never calls fsync, so nothing that
+holds a key goes through it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import typing as t
+
+from .._errors import FileError
+
+_TEMPORARY_SUFFIX = ".servos-ops-new"
+
+
+def ensure_private_directory(path: str) -> bool:
+    """Make a directory, 0700 and owned by us, or hold an existing one to that.
+
+    Effects: makes missing parents (0755), narrows the mode, fsyncs the parent. Returns whether anything changed.
+
+    Raises:
+        FileError: it is a symbolic link, no directory, or belongs to another user.
+    """
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        found = None
+    except OSError as error:
+        raise _file_error("look at", path, error) from None
+    if found is None:
+        try:
+            os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+            os.mkdir(path, 0o700)
+            fsync_directory(os.path.dirname(path))
+        except OSError as error:
+            raise _file_error("make the directory", path, error) from None
+        return True
+    if not stat.S_ISDIR(found.st_mode):
+        raise FileError(f"{path} is not a directory (or is a symbolic link); move it away or name another one")
+    if found.st_uid != os.geteuid():
+        raise FileError(f"{path} belongs to uid {found.st_uid}, not to us (uid {os.geteuid()}); run as its owner or fix it")
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        os.chmod(path, 0o700)
+        return True
+    return False
+
+
+def write_private_file(path: str, content: bytes) -> None:
+    """Write a file of ours, 0600, and come back only when it is on disk.
+
+    Effects: temporary file beside it (made 0600), write, fsync, rename, fsync of the directory.
+    """
+    _write(path, content, prepare=None)
+
+
+def replace_file_content(path: str, content: bytes) -> None:
+    """Swap the content of somebody else's file in one step: owner, group, mode, ACL and SELinux context stay.
+
+    A symbolic link stays one: the file that it leads to is swapped.
+    """
+    target = os.path.realpath(path)
+    try:
+        before = os.stat(target)
+    except OSError as error:
+        raise _file_error("look at", path, error) from None
+    if not stat.S_ISREG(before.st_mode):
+        raise FileError(f"{path} is not a regular file")
+
+    def take_over(descriptor: int) -> None:
+        if (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
+            os.fchown(descriptor, before.st_uid, before.st_gid)
+        os.fchmod(descriptor, stat.S_IMODE(before.st_mode))
+        _copy_extended_attributes(target, descriptor)
+
+    _write(target, content, prepare=take_over)
+
+
+def _write(path: str, content: bytes, *, prepare: t.Callable[[int], None] | None) -> None:
+    # A fixed name: what a killed run leaves is found and overwritten by the next one, never a trail of random names.
+    directory, name = os.path.split(path)
+    temporary = os.path.join(directory, f".{name}{_TEMPORARY_SUFFIX}")
+    try:
+        remove_file(temporary)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            written = 0
+            while written < len(content):
+                written += os.write(descriptor, content[written:])
+            if prepare is not None:
+                prepare(descriptor)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(temporary, path)
+        fsync_directory(directory)
+    except OSError as error:
+        _remove_quietly(temporary)
+        raise _file_error("write", path, error) from None
+
+
+def _copy_extended_attributes(source: str, descriptor: int) -> None:
+    """Carry over SELinux context, ACLs and the rest; a file system without them has nothing to carry."""
+    try:
+        names = os.listxattr(source)
+    except OSError:
+        return
+    for name in names:
+        value = os.getxattr(source, name)
+        try:
+            if os.getxattr(descriptor, name) == value:
+                continue
+        except OSError:
+            pass
+        os.setxattr(descriptor, name, value)
+
+
+def leftover_of(path: str) -> str | None:
+    """Return the temporary file that a killed write of C(path) left behind, if there is one."""
+    directory, name = os.path.split(os.path.realpath(path))
+    temporary = os.path.join(directory, f".{name}{_TEMPORARY_SUFFIX}")
+    return temporary if os.path.lexists(temporary) else None
+
+
+def read_file(path: str, *, limit_bytes: int = 4 * 1024 * 1024) -> bytes:
+    """Read a regular file of moderate size.
+
+    Raises:
+        FileError: missing, unreadable, no regular file, or larger than C(limit_bytes).
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise _file_error("read", path, error) from None
+    with os.fdopen(descriptor, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            raise FileError(f"cannot read {path}: it is not a regular file")
+        content = stream.read(limit_bytes + 1)
+    if len(content) > limit_bytes:
+        raise FileError(f"cannot read {path}: it is larger than {limit_bytes} bytes")
+    return content
+
+
+def remove_file(path: str) -> bool:
+    """Remove a file if it is there, and fsync its directory. Returns whether it was there."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise _file_error("remove", path, error) from None
+    fsync_directory(os.path.dirname(path))
+    return True
+
+
+def destroy_file(path: str) -> bool:
+    """Overwrite a small secret file with zeros, fsync, then remove it. Returns whether it was there.
+
+    A journaling or copy-on-write file system, or a flash disk, may keep the old blocks all the same.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise _file_error("overwrite", path, error) from None
+    try:
+        os.write(descriptor, b"\x00" * os.fstat(descriptor).st_size)
+        os.fsync(descriptor)
+    except OSError as error:
+        raise _file_error("overwrite", path, error) from None
+    finally:
+        os.close(descriptor)
+    return remove_file(path)
+
+
+def rename_file(source: str, target: str) -> None:
+    """Rename within one directory, replacing the target, and make it durable."""
+    try:
+        os.replace(source, target)
+        fsync_directory(os.path.dirname(target))
+    except OSError as error:
+        raise _file_error("rename to", target, error) from None
+
+
+def fsync_file(path: str) -> None:
+    """Make a file that somebody else wrote, and its name, durable."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        fsync_directory(os.path.dirname(os.path.abspath(path)))
+    except OSError as error:
+        raise _file_error("make durable", path, error) from None
+
+
+def fsync_directory(path: str) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(path or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_if_only(directory: str, path: str) -> None:
+    """Remove a directory of ours that holds nothing but C(path), so that a run that did nothing leaves nothing."""
+    if os.listdir(directory) == [os.path.basename(path)]:
+        os.unlink(path)
+        os.rmdir(directory)
+
+
+def free_bytes(path: str) -> int:
+    """Return how many bytes we may still write where C(path), or its nearest existing parent, lies."""
+    while not os.path.exists(path):
+        path = os.path.dirname(path) or "/"
+    found = os.statvfs(path)
+    return found.f_bavail * found.f_frsize
+
+
+def _remove_quietly(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        pass
+
+
+def _file_error(what: str, path: str, error: OSError) -> FileError:
+    if error.errno == errno.ENOSPC:
+        return FileError(f"cannot {what} {path}: no space left on its disk; make room and run again")
+    if error.errno == errno.EROFS:
+        return FileError(f"cannot {what} {path}: its file system is mounted read-only")
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return FileError(f"cannot {what} {path}: permission denied; run as root (become: true) or as its owner")
+    if error.errno == errno.ENOENT:
+        return FileError(f"cannot {what} {path}: no such file or directory")
+    return FileError(f"cannot {what} {path}: {os.strerror(error.errno or 0)}")
+
+
+__all__ = (
+    "destroy_file",
+    "ensure_private_directory",
+    "free_bytes",
+    "fsync_directory",
+    "fsync_file",
+    "leftover_of",
+    "read_file",
+    "remove_file",
+    "remove_if_only",
+    "rename_file",
+    "replace_file_content",
+    "write_private_file",
+)

@@ -1,0 +1,64 @@
+# Copyright (c) 2026, servos.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module_util is PRIVATE and only for use by the servos.ops collection. It can change without notice.
+
+"""One run at a time on one installation.
+
+The lock is the kernel's (flock(2)), so it ends with the process that holds it, however that ends; the text in the
+file only says who holds it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import time
+import typing as t
+
+from .._errors import FileError, HeldLockError
+
+
+@contextlib.contextmanager
+def exclusive_lock(path: str, *, purpose: str) -> t.Iterator[None]:
+    """Hold the lock file for the length of a with block; do not wait for it.
+
+    Effects: makes the file (0600), writes host, process id, start time (UTC) and C(purpose) into it.
+
+    Raises:
+        HeldLockError: naming who holds it.
+        FileError: the file cannot be made.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise FileError(f"cannot open the lock file {path}: {os.strerror(error.errno or 0)}") from None
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise HeldLockError(
+                f"another run is at work on this installation: {_holder(descriptor)}; wait for it to end, then run again"
+            ) from None
+        started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        note = {"host": socket.gethostname(), "pid": os.getpid(), "since": started, "purpose": purpose}
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(note).encode("utf-8"), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _holder(descriptor: int) -> str:
+    try:
+        note = json.loads(os.pread(descriptor, 4096, 0).decode("utf-8"))
+        return f"{note['purpose']} on {note['host']} since {note['since']} (process {note['pid']})"
+    except (ValueError, KeyError, TypeError):
+        return "it has not said who it is"
+
+
+__all__ = ("exclusive_lock",)

@@ -1,0 +1,67 @@
+# Copyright (c) 2026, servos.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module_util is PRIVATE and only for use by the servos.ops collection. It can change without notice.
+
+"""Look at running processes through /proc. Source: proc(5)."""
+
+from __future__ import annotations
+
+import os
+
+
+def process_variable(pid: int, name: str) -> str | None:
+    """Return a variable from the environment that a process was started with, or None where it has none.
+
+    Raises:
+        ProcessLookupError: there is no such process (any more).
+        PermissionError: its environment is not ours to read.
+    """
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as stream:
+            entries = stream.read().split(b"\x00")
+    except FileNotFoundError:
+        raise ProcessLookupError(pid) from None
+    wanted = name.encode("ascii") + b"="
+    for entry in entries:
+        if entry.startswith(wanted):
+            return entry[len(wanted) :].decode("utf-8", "surrogateescape")
+    return None
+
+
+def is_running(pid: int) -> bool:
+    """Tell whether a process exists and is not a zombie."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stream:
+            return stream.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def pids_with_open_file(path: str) -> list[int]:
+    """List the other processes that have a file open, as far as we may see."""
+    try:
+        wanted = os.stat(path)
+    except OSError:
+        return []
+    found = []
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit() or int(entry) == os.getpid():
+            continue
+        try:
+            descriptors = os.listdir(f"/proc/{entry}/fd")
+        except OSError:
+            continue
+        for descriptor in descriptors:
+            try:
+                seen = os.stat(f"/proc/{entry}/fd/{descriptor}")
+            except OSError:
+                continue
+            if (seen.st_dev, seen.st_ino) == (wanted.st_dev, wanted.st_ino):
+                found.append(int(entry))
+                break
+    return sorted(found)
+
+
+__all__ = ("is_running", "pids_with_open_file", "process_variable")

@@ -1,0 +1,240 @@
+#!/usr/bin/python
+# Copyright (c) 2026, servos.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: servos_key_info
+short_description: Observe where an installation stands in its key rotation
+version_added: 0.1.0
+description:
+  - Reads the env file, the environment of the running service, the keyring and, by trying every known key on every value,
+    the data itself; says which phase the installation is in and what comes next.
+  - Keys are shown as fingerprints only, C(mk:) and 16 hex digits.
+  - Changes nothing, not even a lock or journal file beside the database.
+author:
+  - servos.ops contributors (@servos-ops)
+extends_documentation_fragment:
+  - servos.ops._attributes
+  - servos.ops._attributes.actiongroup_servos
+  - servos.ops._installation
+  - servos.ops._service
+attributes:
+  check_mode:
+    support: full
+    details: It never changes anything.
+  diff_mode:
+    support: N/A
+    details: It never changes anything.
+  idempotent:
+    support: full
+options:
+  census:
+    description:
+      - Whether to open every value. Without it the data is not looked at, and RV(ignore:phase) is unknown.
+    type: bool
+    default: true
+  probes:
+    description:
+      - HTTP requests (GET) that make the running application read sealed values back, sent from the managed host.
+      - Their answers are judged and forgotten.
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description: What the probe is called in the result.
+        type: str
+        required: true
+      url:
+        description: The URL. Plain HTTP is possible to this host only.
+        type: str
+        required: true
+      token_file:
+        description: A file on the managed host that holds the bearer token.
+        type: path
+      status:
+        description: The status to expect.
+        type: int
+        default: 200
+      forbid:
+        description: Texts that mean failure, in any letter case.
+        type: list
+        elements: str
+        default:
+          - decryption failed
+          - decrypt error
+      html:
+        description: Whether a web page is a good answer.
+        type: bool
+        default: false
+      ca_file:
+        description: Certificates (PEM) to trust instead of the system's.
+        type: path
+  probe_timeout:
+    description: Seconds that a probe may take.
+    type: float
+    default: 30
+"""
+
+EXAMPLES = r"""
+- name: See where ServOS stands
+  servos.ops.servos_key_info:
+  register: servos_key
+
+- name: See where Provara stands, and let nothing be left behind
+  servos.ops.servos_key_info:
+    app: provara
+    database: sqlite:////srv/provara/provara.db
+    env_file: /srv/provara/.env
+    service_manager: none
+  register: provara_key
+
+- name: Let the application read one value back
+  servos.ops.servos_key_info:
+    census: false
+    probes:
+      - name: a server's SSH key
+        url: http://127.0.0.1:8080/api/servers/1/reveal
+        token_file: /etc/servos/admin_token
+"""
+
+RETURN = r"""
+phase:
+  description:
+    - V(settled), V(staged), V(mixed), V(rewrapped), V(swapped), V(activated) or V(foreign).
+  returned: success
+  type: str
+  sample: settled
+next_step:
+  description: What comes next in this phase.
+  returned: success
+  type: str
+  sample: rotate if asked, else nothing
+env_key:
+  description: Fingerprint of the active key, the one in force in the env file.
+  returned: success
+  type: str
+  sample: mk:0123456789abcdef
+process_key:
+  description:
+    - Fingerprint of the key that the service runs with; none while it is stopped or not looked at.
+    - V(mk:unset) and V(mk:malformed) stand for a process without the variable, or with a text that is no key.
+  returned: success
+  type: str
+  sample: mk:0123456789abcdef
+process_seen:
+  description: Whether a service is described, so that its process can be held against the env file.
+  returned: success
+  type: bool
+  sample: true
+staged_key:
+  description: Fingerprint of the staged key.
+  returned: success
+  type: str
+  sample: mk:fedcba9876543210
+previous_key:
+  description: Fingerprint of the key that was active before, until it is retired.
+  returned: success
+  type: str
+  sample: mk:0011223344556677
+withdrawn_key:
+  description: Fingerprint of the key that a rollback took back, until it is retired.
+  returned: success
+  type: str
+  sample: mk:7766554433221100
+census:
+  description:
+    - One entry a field; numbers of values by the key that opens them. C(plain) values were never sealed; C(foreign) ones
+      look sealed and open under no known key.
+  returned: when O(census=true)
+  type: list
+  elements: dict
+  sample:
+    - table: servers
+      column: ssh_private_key
+      columns: [ssh_private_key]
+      path: null
+      class: server SSH private keys
+      codec: aes256gcm_base64
+      active: 12
+      staged: 0
+      previous: 0
+      withdrawn: 0
+      empty: 0
+      plain: 0
+      foreign: 0
+values:
+  description: Number of sealed values, under whichever key.
+  returned: when O(census=true)
+  type: int
+  sample: 400
+undeclared:
+  description: Fields that hold sealed values although the profile, which names some, does not name them; as lines for it.
+  returned: when O(census=true)
+  type: list
+  elements: dict
+  sample: []
+canary:
+  description: The role of the key that opens the integrity canary; none where no canary was found.
+  returned: when O(census=true)
+  type: str
+  sample: active
+probes:
+  description: One entry a probe.
+  returned: when O(probes) is given
+  type: list
+  elements: dict
+  sample:
+    - name: a server's SSH key
+      ok: true
+      status: 200
+      reason: ""
+"""
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.servos.ops.plugins.module_utils._ansible.front_door import run_module
+from ansible_collections.servos.ops.plugins.module_utils._ansible.options import installation_options, service_options
+from ansible_collections.servos.ops.plugins.module_utils._apps.probe import run_probes
+from ansible_collections.servos.ops.plugins.module_utils._rotation.observe import observe
+
+if t.TYPE_CHECKING:
+    from ansible_collections.servos.ops.plugins.module_utils._rotation.installation import Installation
+
+
+def main() -> None:
+    probe_options = {
+        "name": {"type": "str", "required": True},
+        "url": {"type": "str", "required": True},
+        "token_file": {"type": "path"},
+        "status": {"type": "int", "default": 200},
+        "forbid": {"type": "list", "elements": "str", "default": ["decryption failed", "decrypt error"]},
+        "html": {"type": "bool", "default": False},
+        "ca_file": {"type": "path"},
+    }
+    module = AnsibleModule(
+        argument_spec=dict(
+            installation_options(),
+            **service_options(),
+            census={"type": "bool", "default": True},
+            probes={"type": "list", "elements": "dict", "options": probe_options},
+            probe_timeout={"type": "float", "default": 30},
+        ),
+        supports_check_mode=True,
+    )
+
+    def work(installation: Installation) -> dict[str, t.Any]:
+        seen = observe(installation, with_census=module.params["census"])
+        result = dict(seen.as_result(), changed=False, _warnings=seen.warnings())
+        if module.params["probes"]:
+            result["probes"] = run_probes(module.params["probes"], timeout_s=module.params["probe_timeout"])
+        return result
+
+    run_module(module, work)
+
+
+if __name__ == "__main__":
+    main()
