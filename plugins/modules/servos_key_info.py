@@ -165,7 +165,7 @@ census:
       empty: 0
       plain: 0
       foreign: 0
-values:
+sealed_values:
   description: Number of sealed values, under whichever key.
   returned: when O(census=true)
   type: int

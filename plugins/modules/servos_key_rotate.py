@@ -223,12 +223,12 @@ census:
   type: list
   elements: dict
   sample: []
-values:
+sealed_values:
   description: Number of sealed values, under whichever key.
   returned: success
   type: int
   sample: 400
-values_before:
+sealed_values_before:
   description: Number of sealed values before the run.
   returned: success
   type: int

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import contextlib
 import json
 import os
 import shutil
@@ -109,7 +110,7 @@ class Demo:
         time.sleep(1)
 
     def wait_until_healthy(self) -> None:
-        for _ in range(100):
+        for _try in range(100):
             try:
                 with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/health", timeout=1):
                     return
@@ -147,10 +148,8 @@ class Demo:
         if self.traffic is not None:
             self.traffic.kill()
             self.traffic.wait()
-        try:
+        with contextlib.suppress(OSError, ValueError):
             os.kill(int(Path(self.path("servos.pid")).read_text()), signal.SIGTERM)
-        except (OSError, ValueError):
-            pass
         for name in ("old.key", "new.key", "token"):
             Path(self.path(name)).unlink(missing_ok=True)
 
@@ -188,7 +187,8 @@ def last_page(result: dict[str, dict[str, object]], report: dict[str, object], v
     print(f"the client made {report['requests']} requests and {report['writes']} writes; "
           f"the longest time without an answer was {report['longest_window_s']:.2f} s")
     say("The application's own reader says")
-    print({name: verdict[name] for name in ("opens_new", "opens_old", "neither", "plaintext_mismatches", "rows_changed", "journal_mismatches")})
+    names = ("opens_new", "opens_old", "neither", "plaintext_mismatches", "rows_changed", "journal_mismatches")
+    print({name: verdict[name] for name in names})
 
 
 def how_for_real() -> None:

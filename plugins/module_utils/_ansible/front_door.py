@@ -8,7 +8,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import functools
 import os
 import typing as t
 
@@ -36,7 +38,7 @@ def run_module(module: AnsibleModule, work: Work) -> None:
     require_cryptography(module)
     installation: Installation | None = None
     try:
-        installation = Installation(module.params)
+        installation = Installation(module.params, run=lambda argv: _run(module, argv))
         _mask_known(module, installation)
         result = work(installation)
     except ServosError as error:
@@ -87,13 +89,19 @@ def now() -> datetime.datetime:
     return datetime.datetime.now(datetime.timezone.utc)
 
 
+def _run(module: AnsibleModule, argv: list[str]) -> tuple[int, str, str]:
+    """Run a command by Ansible's own means, and let a missing one be an OSError."""
+    done: tuple[int, str, str] = module.run_command(argv, environ_update={"LC_ALL": "C.UTF-8"}, handle_exceptions=False)
+    return done
+
+
 def _mask_known(module: AnsibleModule, installation: Installation) -> None:
     """Register whatever keys can be read now; what cannot be read cannot be printed either."""
-    for read in (installation.env_key, *(lambda role=role: installation.keyring.read(role) for role in ROLES)):
-        try:
+    reads: list[t.Callable[[], MasterKey | None]] = [installation.env_key]
+    reads += [functools.partial(installation.keyring.read, role) for role in ROLES]
+    for read in reads:
+        with contextlib.suppress(ServosError):
             mask_keys(module, [read()])
-        except ServosError:
-            continue
 
 
 def _lines(facts: t.Mapping[str, t.Any]) -> str:

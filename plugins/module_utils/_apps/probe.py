@@ -12,7 +12,7 @@ import typing as t
 
 from .._errors import ServosError
 from .._system.files import read_file
-from .http import request
+from .http_base import request
 
 
 def run_probes(probes: t.Sequence[t.Mapping[str, t.Any]], *, timeout_s: float) -> list[dict[str, t.Any]]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import typing as t
 
 from .._errors import ApiError, UnknownOutcomeError
-from .http import Answer, request
+from .http_base import Answer, request
 
 _OLD_KEY_WRONG = "old master key incorrect"
 _NO_CANARY = "integrity canary not found"
@@ -74,7 +74,9 @@ def judge_rotation_answer(answer: Answer, *, url: str, encoding: str) -> None:
             raise UnknownOutcomeError(f"{at}, but with an error in its body")
         return
     if 300 <= status < 400:
-        raise ApiError(f"{at}, a redirect to {answer.location or 'nowhere'}; it was not followed, since it would take the keys there; correct api_url")
+        raise ApiError(
+            f"{at}, a redirect to {answer.location or 'nowhere'}; it was not followed, since it would take the keys there; correct api_url"
+        )
     if status in (400, 422):
         other = "hex" if encoding == "base64" else "base64"
         raise ApiError(

@@ -196,7 +196,9 @@ def _choose_backup(backup_dir: str, *, app: str, path: str | None) -> dict[str, 
         notes = [note for note in notes if os.path.abspath(note["path"]) == os.path.abspath(path)]
     if not notes:
         wanted = path or f"a backup of {app}"
-        raise StoreError(f"there is no {wanted} with its note in {backup_dir}; nothing was changed; make one with servos_backup state=present")
+        raise StoreError(
+            f"there is no {wanted} with its note in {backup_dir}; nothing was changed; make one with servos_backup state=present"
+        )
     return notes[0]
 
 

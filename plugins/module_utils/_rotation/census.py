@@ -29,15 +29,12 @@ class Reader(t.Protocol):
 
     def tables(self) -> list[Table]:
         """List the tables."""
-        ...
 
     def rows(self, table: Table, columns: t.Sequence[str]) -> t.Iterator[tuple[tuple[t.Any, ...], tuple[t.Any, ...]]]:
         """Yield address and cells of each row."""
-        ...
 
     def key_of(self, table: Table, address: tuple[t.Any, ...]) -> str:
         """Say which row lies at an address."""
-        ...
 
 
 class FieldCount:
@@ -61,6 +58,7 @@ class FieldCount:
         return self.is_declared or bool(self.sealed)
 
     def add_unopened(self, address: tuple[t.Any, ...]) -> None:
+        """Count a value that nothing opens, and keep where the first few are."""
         self.unopened += 1
         if len(self.unopened_at) < _FOREIGN_NAMED:
             self.unopened_at.append(address)
@@ -112,12 +110,14 @@ class Census(t.NamedTuple):
         )
 
 
-def take_census(reader: Reader, profile: Profile, ciphers: t.Mapping[str, Cipher], *, leave_out: t.Container[tuple[str, str]] = ()) -> Census:
+def take_census(
+    reader: Reader, profile: Profile, ciphers: t.Mapping[str, Cipher], *, leave_out: t.Container[tuple[str, str]] = ()
+) -> Census:
     """Count the values of every field, by trying every known key.
 
     Args:
         ciphers: the known keys by fingerprint.
-        leave_out: (table, first column) of fields that need not be counted now.
+        leave_out: (table, column) of columns that need not be looked at now.
 
     Raises:
         ProfileError: a table or column that the profile names is missing.
@@ -197,7 +197,7 @@ class _Column:
         if cell is None or cell == "" or cell == b"":
             whole.empty += 1
             return None
-        if type(cell) is str:
+        if isinstance(cell, str):
             if len(cell) >= 40 and (whole.sealed or self._text.looks_sealed(cell)):
                 mark = self._opens(self._text, cell)
                 if mark is not None:
@@ -212,7 +212,7 @@ class _Column:
             if not cell.isascii():
                 self._notice_broken(cell)
             return None
-        if type(cell) is bytes:
+        if isinstance(cell, bytes):
             return self._count_blob(address, cell)
         whole.plain += 1
         return None
@@ -341,14 +341,14 @@ class _TableScan:
     def _is_canary(cells: tuple[t.Any, ...], key_positions: t.Sequence[int], word: str) -> bool:
         for position in key_positions:
             cell = cells[position]
-            if type(cell) is str and word in cell.lower():
+            if isinstance(cell, str) and word in cell.lower():
                 return True
         return False
 
     def counts(self) -> t.Iterator[FieldCount]:
         for group in self._groups:
             yield group.counted
-        for _, column in self._singles:
+        for unused_position, column in self._singles:
             if column.raw.is_field:
                 # Blobs are at home here: what the other layout could not name belongs to this one.
                 column.raw.empty, column.raw.plain = column.whole.empty, column.whole.plain

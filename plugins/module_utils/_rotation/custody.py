@@ -157,7 +157,8 @@ def retire(installation: Installation, *, allow_empty: bool, now: datetime.datet
     doomed = [role for role in ("previous", "withdrawn", "staged") if os.path.lexists(installation.keyring.path_of(role))]
     if keys.staged is not None and keys.staged != active:
         raise KeyMissingError(
-            f"the rotation to {keys.staged.fingerprint} is under way (phase {seen.phase}); finish it or roll it back first; nothing was destroyed"
+            f"the rotation to {keys.staged.fingerprint} is under way (phase {seen.phase}); nothing was destroyed; "
+            "finish it or roll it back first"
         )
     if doomed:
         _refuse_retire(seen, active, allow_empty=allow_empty)

@@ -20,7 +20,7 @@ from .census import Census, take_census
 from .installation import Installation
 from .observe import Keys
 from .profile import Field
-from .rewrap import Rewrapper, Tally, Writer, rewrap_tables
+from .rewrap import Rewrapper, Tally, rewrap_tables
 
 
 class DataDone(t.NamedTuple):
@@ -67,8 +67,8 @@ def rewrap_data(
             raise UndeclaredFieldError(f"{names} began to hold sealed values during the run; nothing was changed; run again")
         broken = {c.field.table for c in (*census.fields, *late.fields) if c.has_broken_text}
         plan = _plan(fields + [counted.field for counted in late.fields], writer.tables(), broken)
-        rewrap_tables(t.cast("Writer", writer), plan, rewrapper, tally)
-        if any(table.triggers for table, _, _ in plan):
+        rewrap_tables(writer, plan, rewrapper, tally)
+        if any(table.triggers for table, unused_fields, unused_way in plan):
             _refuse_leftovers(installation, writer, ciphers, target)
     return DataDone(tally.total, tally.kept, time.monotonic() - started)
 

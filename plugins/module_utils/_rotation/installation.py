@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import typing as t
 
-from .._errors import EnvFileError, KeyMissingError, ProfileError, ServiceError
+from .._errors import EnvFileError, KeyFormatError, KeyMissingError, ProfileError, ServiceError
 from .._keys.envfile import EnvFile
 from .._keys.keyring import Keyring, key_file_text
 from .._keys.material import MasterKey, parse_key
@@ -21,17 +21,19 @@ from .._stores.sqlite import SqliteDatabase
 from .._stores.urls import open_database
 from .._system import files
 from .._system.processes import process_variable
-from .._system.services import CommandService, Service, SystemdService
+from .._system.services import CommandService, Runner, Service, SystemdService
 from .profile import Profile, build_profile
 
 
 class Installation:
     """What the options of a module say about an installation, checked and filled up from the profile.
 
-    C(options) are the options of the doc fragment C(_installation) by name; an empty text means not given.
+    C(options) are the options of the doc fragment C(_installation) by name; an empty text means not given. C(run) runs the
+    commands that a service manager needs.
     """
 
-    def __init__(self, options: t.Mapping[str, t.Any]) -> None:
+    def __init__(self, options: t.Mapping[str, t.Any], *, run: Runner) -> None:
+        self._run = run
         overrides = dict(options.get("profile") or {})
         self.profile: Profile = build_profile(options.get("app") or "servos", overrides)
         self.env_file: str | None = options.get("env_file") or self.profile.env_file
@@ -70,14 +72,14 @@ class Installation:
 
     def _build_service(self) -> Service:
         if self._manager == "systemd":
-            return SystemdService(str(self._service_name))
+            return SystemdService(str(self._service_name), self._run)
         commands = self._service_commands
         if not commands.get("stop") or not commands.get("start"):
             raise ServiceError("service_manager=command needs service_commands with stop and start")
         if not commands.get("pid_file") and not commands.get("pid"):
             raise ServiceError("service_manager=command needs service_commands with pid_file or pid, to see the process's key")
         return CommandService(
-            self._service_name or "", stop=commands["stop"], start=commands["start"],
+            self._service_name or "", self._run, stop=commands["stop"], start=commands["start"],
             pid_file=commands.get("pid_file"), pid_command=commands.get("pid"),
         )
 
@@ -139,7 +141,7 @@ class Installation:
             return "mk:unset", pid
         try:
             return self.parse(text, where="the process").fingerprint, pid
-        except Exception:  # whatever is wrong with it, it is not a key that is known here
+        except KeyFormatError:
             return "mk:malformed", pid
 
 

@@ -24,7 +24,9 @@ _KEY_ROLES = ("active", "staged", "previous", "withdrawn")
 class Keys:
     """The keys that are known for an installation, by role; the same bytes under two roles are one key."""
 
-    def __init__(self, *, active: MasterKey | None, staged: MasterKey | None, previous: MasterKey | None, withdrawn: MasterKey | None) -> None:
+    def __init__(
+        self, *, active: MasterKey | None, staged: MasterKey | None, previous: MasterKey | None, withdrawn: MasterKey | None
+    ) -> None:
         self.active = active
         self.staged = staged
         # A run that was undone leaves the active key in the previous one's place as well.
@@ -139,7 +141,9 @@ class Observation:
                 "this is probably the wrong database; nothing was changed; name the right one, or set allow_empty=true"
             )
         if census.canary is None and canary_required:
-            raise StoreError("the integrity canary was not found; nothing was changed; the database may be damaged: do not initialize it anew")
+            raise StoreError(
+                "the integrity canary was not found; nothing was changed; the database may be damaged: do not initialize it anew"
+            )
         return census
 
     def as_result(self) -> dict[str, t.Any]:
@@ -157,7 +161,7 @@ class Observation:
         }
         if self.census is not None:
             shown["census"] = census_rows(self.census, self.keys)
-            shown["values"] = sum(self.census.sealed.values())
+            shown["sealed_values"] = sum(self.census.sealed.values())
             shown["undeclared"] = [as_profile_entry(field) for field in self.census.undeclared]
             shown["canary"] = self.keys.role_of(self.census.canary) if self.census.canary else None
         return shown

@@ -29,7 +29,6 @@ class Writer(Reader, t.Protocol):
 
     def rewrite(self, table: Table, rewrites: t.Sequence[Rewrite], *, in_python: bool, progress: t.Callable[[int], None]) -> None:
         """Replace columns of every row by what their functions return."""
-        ...
 
 
 class Tally:
@@ -128,13 +127,13 @@ class Rewrapper:
             cell = cells[0]
             if cell is None or not cell:
                 return cells
-            if type(cell) is str:
+            if isinstance(cell, str):
                 new = renewed(text, cell) if whole else None
                 if new is None and in_json and may_be_json(cell):
                     new = replace_leaves(cell, lambda leaf: renewed(text, leaf) if text.looks_sealed(leaf) else None)
                 if new is None and whole and text.looks_sealed(cell):
                     raise _ForeignCellError(fields[0], address)
-            elif type(cell) is bytes:
+            elif isinstance(cell, bytes):
                 new = of_blob(cell)
                 if new is None and raw and blob.looks_sealed(cell):
                     raise _ForeignCellError(fields[0], address)

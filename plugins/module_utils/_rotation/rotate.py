@@ -84,7 +84,8 @@ def _keys(installation: Installation, old_key: MasterKey | None, new_key: Master
 
 def _described(before: Observation) -> dict[str, t.Any]:
     seen = before.as_result()
-    return dict(seen, phase_before=seen["phase"], census_before=seen["census"], values_before=seen["values"], _before=_shown(before))
+    earlier = {f"{name}_before": seen[name] for name in ("phase", "census", "sealed_values")}
+    return dict(seen, **earlier, _before=_shown(before))
 
 
 def _forecast(before: Observation, target: MasterKey, steps: list[str], expect_staged: bool) -> dict[str, t.Any]:

@@ -77,7 +77,22 @@ class Walk:
             raise KeyMissingError("until says more than rewrapped, which needs an env file (env_file)")
         if options.method == "api" and not options.back and self._needs_rewrap(before, target):
             self._check_api()
+        self._check_means(self.needs(before, target))
         return target
+
+    def _check_means(self, steps: t.Sequence[str]) -> None:
+        """Refuse now what would fail in the window: no room, a file that cannot be swapped, a service that is not well."""
+        installation, options = self._installation, self._options
+        if "rewrap" in steps:
+            installation.database().require_room(scrub=options.scrub)
+        if "swap" in steps:
+            files.require_replaceable(str(installation.env_file))
+        service = installation.service() if steps and options.health_url else None
+        if service is not None and service.main_pid() is not None and not self._is_ready():
+            raise ServiceError(
+                f"{options.health_url} does not answer 200 although {service.name} runs, so nothing would show that it has come up; "
+                "nothing was changed; correct health_url, or leave it out"
+            )
 
     def _target(self, keys: Keys) -> MasterKey:
         target = self._origin(keys) if self._options.back else keys.target
@@ -184,13 +199,17 @@ class Walk:
         options, service = self._options, self._installation.service()
         was_running = service is not None and service.main_pid() is not None
         opened = time.monotonic()
-        if service is not None:
-            service.stop(options.stop_timeout_s)
         origin = self._origin(before.keys) if not options.back else before.keys.staged
         try:
+            if service is not None:
+                service.stop(options.stop_timeout_s)
             self._rewrap(before, target)
         except ServosError as error:
-            raise self._started_again(error, service if was_running else None)
+            raise self._started_again(error, service if was_running else None) from None
+        except BaseException:
+            # A fault of ours must not leave the service down either.
+            self._started_again(ServosError(""), service if was_running else None)
+            raise
         try:
             if "swap" in steps:
                 self._swap(before.keys, target)
@@ -202,9 +221,13 @@ class Walk:
         except ServosError as error:
             if service is None or options.until != "activated":
                 raise
-            if isinstance(error, ServiceError) and self._started_in_other_encoding(service, before.keys, target):
+            if isinstance(error, ServiceError) and self._started_in_other_encoding(service, target):
                 return
-            raise self._undone(error, service, before, origin)
+            raise self._undone(error, service, before, origin) from None
+        except BaseException:
+            if service is not None and options.until == "activated":
+                self._undone(ServosError(""), service, before, origin)
+            raise
 
     def _rewrap(self, before: Observation, target: MasterKey) -> None:
         census = before.census
@@ -260,7 +283,7 @@ class Walk:
             return type(error)(f"{error}; the service {service.name} was stopped and did not start again: {second}")
         return type(error)(f"{error}; the service {service.name} was started again on its old key")
 
-    def _started_in_other_encoding(self, service: Service, keys: Keys, target: MasterKey) -> bool:
+    def _started_in_other_encoding(self, service: Service, target: MasterKey) -> bool:
         """Opt-in: the same 32 bytes in the other encoding change no data, and some versions read only one."""
         if not self._options.reencode_on_failed_start or target.encoding == "passphrase":
             return False
@@ -304,7 +327,7 @@ class Walk:
     def _heal(self, target: MasterKey) -> Observation:
         """Look again for values that a process with the old key sealed in the meantime, and bring them over."""
         after = self.look()
-        for _ in range(3):
+        for unused_turn in range(3):
             if after.census is None or not self._needs_rewrap(after, target):
                 break
             after.census.refuse_foreign(after.keys.described())

@@ -22,7 +22,9 @@ import typing as t
 import urllib.parse
 
 from .._errors import StoreBusyError, StoreError
+from .._system.files import free_bytes
 from .._system.processes import pids_with_open_file
+from .sqlite_copy import size_of
 from .sqlite_tables import SqliteReader, SqliteWriter
 
 _MAGIC = b"SQLite format 3\x00"
@@ -117,6 +119,20 @@ class SqliteDatabase:
         finally:
             connection.close()
 
+    def require_room(self, *, scrub: bool) -> None:
+        """Refuse a disk that a rewrap of every value would fill.
+
+        A journal or write-ahead log grows to about the size of the database; VACUUM needs a second copy beside that.
+
+        Raises:
+            StoreError: with how much is needed and how much is free.
+        """
+        needed = size_of(self.path) * (2 if scrub else 1)
+        room = free_bytes(os.path.dirname(os.path.abspath(self.path)))
+        if room < needed:
+            hint = "make room, or set scrub=false, which needs half of it" if scrub else "make room"
+            raise StoreError(f"no room beside {self.path}: {needed} bytes are needed and {room} are free; nothing was changed; {hint}")
+
     def scrub(self, *, lock_timeout_s: float) -> dict[str, t.Any]:
         """Leave nothing of earlier contents in free pages or in the write-ahead log: VACUUM, then truncate the log.
 
@@ -125,13 +141,13 @@ class SqliteDatabase:
         Raises:
             StoreError: no room for the second copy that VACUUM needs, or the database is in use.
         """
-        needed = os.path.getsize(self.path)
-        found = os.statvfs(os.path.dirname(os.path.abspath(self.path)))
-        if found.f_bavail * found.f_frsize < 2 * needed:
-            raise StoreError(f"no room to scrub {self.path}: VACUUM needs {2 * needed} bytes beside it; make room and run again")
+        self.require_room(scrub=True)
         connection = _connect(self.path, "mode=rw", timeout_s=lock_timeout_s)
         try:
             with self._translated(lock_timeout_s):
+                # Not in /tmp, which may be small: beside the database there is room, as was just seen.
+                directory = os.path.dirname(os.path.abspath(self.path)).replace("'", "''")
+                connection.execute(f"PRAGMA temp_store_directory = '{directory}'")
                 connection.execute("VACUUM")
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         finally:
@@ -152,7 +168,9 @@ class SqliteDatabase:
                     "nothing was changed; stop the other writer or raise lock_timeout"
                 ) from None
             if "readonly" in text or "read-only" in text:
-                raise StoreError(f"the database {self.path} cannot be written (read-only file or file system); nothing was changed") from None
+                raise StoreError(
+                    f"the database {self.path} cannot be written (read-only file or file system); nothing was changed"
+                ) from None
             if "full" in text:
                 raise StoreError(f"no space left on the disk of {self.path}; nothing was changed; make room and run again") from None
             raise StoreError(f"SQLite refused {self.path}: {text}; nothing was changed") from None
@@ -163,7 +181,7 @@ def _private_copy(path: str) -> t.Iterator[str]:
     """Copy a database and its journals (ciphertext, no keys) into a directory of ours, until neither changes."""
     directory = tempfile.mkdtemp(prefix="servos-ops-")
     try:
-        for _ in range(5):
+        for unused_try in range(5):
             before = _stamps(path)
             for end in ("", "-wal", "-journal"):
                 if os.path.exists(path + end):

@@ -33,7 +33,9 @@ def copy_database(source: str, target: str) -> None:
     directory = os.path.dirname(target)
     room = free_bytes(directory)
     if room < needed + needed // 10:
-        raise StoreError(f"no room for a copy of {source} in {directory}: {needed} bytes are needed and {room} are free; nothing was changed")
+        raise StoreError(
+            f"no room for a copy of {source} in {directory}: {needed} bytes are needed and {room} are free; nothing was changed; make room"
+        )
     try:
         os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
     except OSError as error:

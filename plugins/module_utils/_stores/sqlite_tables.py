@@ -38,13 +38,14 @@ class SqliteReader:
 
     def _table(self, name: str) -> Table:
         columns, key = [], []
-        for _, column, _, _, _, key_position, hidden in self._connection.execute(f"PRAGMA table_xinfo({quoted(name)})"):
+        for row in self._connection.execute(f"PRAGMA table_xinfo({quoted(name)})"):
+            column, key_position, hidden = row[1], row[5], row[6]
             if hidden in (0, None):
                 columns.append(column)
             if key_position:
                 key.append((key_position, column))
         row_id = self._row_id(name, columns)
-        key_columns = tuple(column for _, column in sorted(key)) or ((row_id,) if row_id else tuple(columns))
+        key_columns = tuple(named[1] for named in sorted(key)) or ((row_id,) if row_id else tuple(columns))
         triggers = self._connection.execute(
             "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = ? AND upper(sql) LIKE '%UPDATE%' ORDER BY name", (name,)
         ).fetchall()
@@ -119,7 +120,8 @@ class SqliteWriter(SqliteReader):
         )
         name, row_id = quoted(table.name), table.row_id
         update = f"UPDATE {name} SET {sets} WHERE {row_id} >= ? AND {row_id} <= ?"
-        bounds = f"SELECT min(i), max(i), count(*) FROM (SELECT {row_id} AS i FROM {name} WHERE {row_id} > ? ORDER BY {row_id} LIMIT {_WRITE_RANGE_ROWS})"
+        next_rows = f"SELECT {row_id} AS i FROM {name} WHERE {row_id} > ? ORDER BY {row_id} LIMIT {_WRITE_RANGE_ROWS}"
+        bounds = f"SELECT min(i), max(i), count(*) FROM ({next_rows})"
         last = -(2**63)
         first_select = bounds.replace("> ?", ">= ?")
         while True:
@@ -167,7 +169,7 @@ class _Calls:
 
     def __init__(self, rewrites: t.Sequence[Rewrite]) -> None:
         self._rewrites = rewrites
-        self._last: list[tuple[t.Any, tuple[t.Any, ...]]] = [(None, ()) for _ in rewrites]
+        self._last: list[tuple[t.Any, tuple[t.Any, ...]]] = [(None, ())] * len(rewrites)
         self._raised: Exception | None = None
 
     def function(self, number: int, part: int) -> t.Callable[..., t.Any]:

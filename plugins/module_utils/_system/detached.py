@@ -24,7 +24,7 @@ import typing as t
 _NOTHING_SENT = "the process that does the work ended without a word"
 
 
-class DetachedFailure(Exception):
+class DetachedError(Exception):
     """The work ended in an error that was not foreseen; the text is its traceback, which holds no values."""
 
 
@@ -54,14 +54,14 @@ def run_detached(
     finally:
         os.close(read_end)
     if not sent:
-        raise DetachedFailure(_NOTHING_SENT)
+        raise DetachedError(_NOTHING_SENT)
     outcome = json.loads(sent.decode("utf-8"))
     if "returned" in outcome:
         return t.cast("dict[str, t.Any]", outcome["returned"])
     for kind in _family(expected):
         if kind.__name__ == outcome["raised"]:
             raise kind(outcome["text"])
-    raise DetachedFailure(outcome["text"])
+    raise DetachedError(outcome["text"])
 
 
 def _family(base: type[Exception]) -> t.Iterator[type[Exception]]:
@@ -102,8 +102,7 @@ def _read_all(descriptor: int, child: int) -> bytes:
     """Read until the child is gone: a service that it started may have inherited the pipe and keep it open."""
     chunks, gone = [], False
     while True:
-        ready, _, _ = select.select([descriptor], [], [], 0.05)
-        if ready:
+        if select.select([descriptor], [], [], 0.05)[0]:
             chunk = os.read(descriptor, 65536)
             if not chunk:
                 break
@@ -119,4 +118,4 @@ def _read_all(descriptor: int, child: int) -> bytes:
     return b"".join(chunks)
 
 
-__all__ = ("DetachedFailure", "run_detached")
+__all__ = ("DetachedError", "run_detached")

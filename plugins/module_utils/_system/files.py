@@ -12,6 +12,7 @@ holds a key goes through it.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -123,6 +124,23 @@ def _copy_extended_attributes(source: str, descriptor: int) -> None:
         os.setxattr(descriptor, name, value)
 
 
+def require_replaceable(path: str) -> None:
+    """Refuse a file whose content C(replace_file_content) could not swap.
+
+    Raises:
+        FileError: it, or its directory, cannot be written.
+    """
+    target = os.path.realpath(path)
+    for what in (target, os.path.dirname(target)):
+        if not os.access(what, os.W_OK):
+            raise FileError(
+                f"{what} cannot be written by uid {os.geteuid()} (permissions, or a read-only file system), "
+                f"so {path} could not be swapped; nothing was changed"
+            )
+    if os.path.ismount(target):
+        raise FileError(f"{target} is mounted by itself and cannot be swapped in one step; nothing was changed; mount its directory")
+
+
 def leftover_of(path: str) -> str | None:
     """Return the temporary file that a killed write of C(path) left behind, if there is one."""
     directory, name = os.path.split(os.path.realpath(path))
@@ -229,10 +247,8 @@ def free_bytes(path: str) -> int:
 
 
 def _remove_quietly(path: str) -> None:
-    try:
+    with contextlib.suppress(OSError):
         os.unlink(path)
-    except OSError:
-        pass
 
 
 def _file_error(what: str, path: str, error: OSError) -> FileError:
@@ -259,5 +275,6 @@ __all__ = (
     "remove_if_only",
     "rename_file",
     "replace_file_content",
+    "require_replaceable",
     "write_private_file",
 )

@@ -7,13 +7,13 @@
 """Stop, start and look at the service that runs the application.
 
 Two managers, one shape: systemd, and the operator's own commands (any other service manager, or containers). What a
-command prints is never passed on, since a service may print its environment; its exit code is.
+command prints is never passed on, since a service may print its environment; its exit code is. Commands are run by the
+runner that is handed in, which on a managed host is C(AnsibleModule.run_command).
 """
 
 from __future__ import annotations
 
 import os
-import subprocess
 import time
 import typing as t
 
@@ -22,11 +22,26 @@ from .processes import is_running
 
 _POLL_S = 0.05
 
+# Takes a list of words, returns exit code, standard output and standard error; raises OSError for a missing command.
+Runner = t.Callable[[t.List[str]], t.Tuple[int, str, str]]
+
 
 class Service:
     """One service on this host. Subclasses say how it is looked at, stopped and started."""
 
-    name = ""
+    def __init__(self, name: str, run: Runner) -> None:
+        self.name = name
+        self._runner = run
+
+    def _run(self, argv: list[str]) -> tuple[int, str]:
+        """Run a command without a shell; return exit code and standard output."""
+        try:
+            code, output, unused_error = self._runner(argv)
+        except FileNotFoundError:
+            raise ServiceError(f"there is no command {argv[0]} on this host") from None
+        except OSError as error:
+            raise ServiceError(f"the command {argv[0]} cannot be run: {os.strerror(error.errno or 0)}") from None
+        return code, output
 
     def main_pid(self) -> int | None:
         """Return the process id of the main process, or None while the service is stopped."""
@@ -37,6 +52,10 @@ class Service:
 
     def _start(self, timeout_s: float) -> None:
         raise NotImplementedError
+
+    def is_up(self) -> bool:
+        """Tell whether the manager itself holds the service to be up."""
+        return self.main_pid() is not None
 
     def failure_note(self) -> str:
         """Say what the manager knows about why the service is down; never its output."""
@@ -53,7 +72,7 @@ class Service:
         deadline = time.monotonic() + timeout_s
         while self.main_pid() is not None or (before is not None and is_running(before)):
             if time.monotonic() > deadline:
-                raise ServiceError(f"service {self.name} did not stop within {timeout_s:g} s; nothing was changed")
+                raise ServiceError(f"the service {self.name} did not stop within {timeout_s:g} s; find out why, or raise stop_timeout")
             time.sleep(_POLL_S)
 
     def start(self, timeout_s: float) -> None:
@@ -68,8 +87,8 @@ class Service:
 class SystemdService(Service):
     """A systemd unit. Source: systemctl(1), org.freedesktop.systemd1(5)."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, run: Runner) -> None:
+        super().__init__(name, run)
         shown = self._show("LoadState")
         if shown.get("LoadState") != "loaded":
             state = shown.get("LoadState") or "unknown"
@@ -79,31 +98,35 @@ class SystemdService(Service):
             )
 
     def _show(self, *properties: str) -> dict[str, str]:
-        done = _run(["systemctl", "show", "--property", ",".join(properties), "--", self.name], timeout_s=30, reads=True)
-        if done.returncode != 0:
-            raise ServiceError(f"systemctl show {self.name} failed with exit code {done.returncode}; is systemd running here?")
-        lines = done.stdout.decode("utf-8", "replace").splitlines()
-        return dict(line.split("=", 1) for line in lines if "=" in line)
+        code, output = self._run(["systemctl", "show", "--property", ",".join(properties), "--", self.name])
+        if code != 0:
+            raise ServiceError(
+                f"systemctl show {self.name} failed with exit code {code}; is systemd running here? "
+                "if not, set service_manager to command or none"
+            )
+        return dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
 
     def main_pid(self) -> int | None:
-        shown = self._show("MainPID", "ActiveState")
-        pid = int(shown.get("MainPID") or 0)
-        return pid or None
+        return int(self._show("MainPID").get("MainPID") or 0) or None
+
+    def is_up(self) -> bool:
+        return self._show("ActiveState").get("ActiveState") == "active"
 
     def failure_note(self) -> str:
         shown = self._show("ActiveState", "SubState", "Result", "ExecMainStatus", "NRestarts")
         return ", ".join(f"{name}={value}" for name, value in sorted(shown.items()))
 
-    def _stop(self, timeout_s: float) -> None:
-        done = _run(["systemctl", "stop", "--", self.name], timeout_s=timeout_s)
-        if done.returncode != 0:
-            raise ServiceError(f"systemctl stop {self.name} failed with exit code {done.returncode}; nothing was changed")
+    def _stop(self, unused_timeout_s: float) -> None:
+        # Queued, not waited for: how long it may take is ours to say, and what counts is the process.
+        code, unused_output = self._run(["systemctl", "--no-block", "stop", "--", self.name])
+        if code != 0:
+            raise ServiceError(f"systemctl stop {self.name} failed with exit code {code}")
 
-    def _start(self, timeout_s: float) -> None:
+    def _start(self, unused_timeout_s: float) -> None:
         # A unit that failed too often in a short time is refused until its counter is reset.
-        _run(["systemctl", "reset-failed", "--", self.name], timeout_s=30)
-        done = _run(["systemctl", "start", "--", self.name], timeout_s=timeout_s)
-        if done.returncode != 0:
+        self._run(["systemctl", "reset-failed", "--", self.name])
+        code, unused_output = self._run(["systemctl", "--no-block", "start", "--", self.name])
+        if code != 0:
             raise ServiceError(f"systemctl start {self.name} failed ({self.failure_note()})")
 
 
@@ -113,26 +136,26 @@ class CommandService(Service):
     def __init__(
         self,
         name: str,
+        run: Runner,
         *,
         stop: t.Sequence[str],
         start: t.Sequence[str],
         pid_file: str | None,
         pid_command: t.Sequence[str] | None,
     ) -> None:
-        self.name = name or os.path.basename(start[0])
+        super().__init__(name or os.path.basename(start[0]), run)
         self._stop_argv, self._start_argv = list(stop), list(start)
         self._pid_file, self._pid_command = pid_file, list(pid_command or ())
 
     def main_pid(self) -> int | None:
         if self._pid_file:
             try:
-                with open(self._pid_file, "rb") as stream:
-                    printed = stream.read(64)
+                with open(self._pid_file, encoding="ascii", errors="replace") as stream:
+                    text = stream.read(64).strip()
             except FileNotFoundError:
                 return None
         else:
-            printed = _run(self._pid_command, timeout_s=30, reads=True).stdout
-        text = printed.decode("ascii", "replace").strip()
+            text = self._run(["timeout", "-k", "5", "30", *self._pid_command])[1].strip()
         # `docker inspect` prints 0 for a container that is stopped.
         pid = int(text) if text.isdigit() else 0
         return pid if pid and is_running(pid) else None
@@ -144,27 +167,12 @@ class CommandService(Service):
         self._must("start", self._start_argv, timeout_s)
 
     def _must(self, what: str, argv: list[str], timeout_s: float) -> None:
-        done = _run(argv, timeout_s=timeout_s)
-        if done.returncode != 0:
-            raise ServiceError(f"the command to {what} {self.name} ({argv[0]} ...) failed with exit code {done.returncode}")
-
-
-def _run(argv: list[str], *, timeout_s: float, reads: bool = False) -> subprocess.CompletedProcess[bytes]:
-    """Run a command without a shell, with nothing on its standard input.
-
-    Its output is read only where asked: a daemon that a start command leaves behind would keep the pipe open.
-    """
-    try:
-        return subprocess.run(
-            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE if reads else subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL, timeout=timeout_s, check=False, env=dict(os.environ, LC_ALL="C.UTF-8"),
-        )
-    except FileNotFoundError:
-        raise ServiceError(f"there is no command {argv[0]} on this host") from None
-    except PermissionError:
-        raise ServiceError(f"the command {argv[0]} may not be run by uid {os.geteuid()}") from None
-    except subprocess.TimeoutExpired:
-        raise ServiceError(f"{argv[0]} {argv[1] if len(argv) > 1 else ''} did not end within {timeout_s:g} s") from None
+        # timeout(1) ends a command that does not come back; 124 is its own exit code for that.
+        code, unused_output = self._run(["timeout", "-k", "5", f"{timeout_s:g}", *argv])
+        if code == 124:
+            raise ServiceError(f"the command to {what} {self.name} ({argv[0]} ...) did not end within {timeout_s:g} s")
+        if code != 0:
+            raise ServiceError(f"the command to {what} {self.name} ({argv[0]} ...) failed with exit code {code}")
 
 
 def wait_until_settled(
@@ -187,13 +195,13 @@ def wait_until_settled(
         if seen != pid:
             restarts += pid is not None
             pid, since = seen, now
-        if pid is not None and now - since >= settle_s and is_ready():
+        if pid is not None and now - since >= settle_s and service.is_up() and is_ready():
             return pid
         if now > deadline or restarts > 3:
             state = "keeps being started again" if restarts > 3 else "is not running" if pid is None else "is not ready"
             note = service.failure_note()
-            raise ServiceError(f"service {service.name} {state}" + (f" ({note})" if note else ""))
+            raise ServiceError(f"the service {service.name} {state}" + (f" ({note})" if note else ""))
         time.sleep(_POLL_S)
 
 
-__all__ = ("CommandService", "Service", "SystemdService", "wait_until_settled")
+__all__ = ("CommandService", "Runner", "Service", "SystemdService", "wait_until_settled")

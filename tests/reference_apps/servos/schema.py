@@ -53,7 +53,7 @@ def init_database(path: str, key_bytes: bytes, journal_mode: str) -> None:
             connection.execute(statement)
         settings = {
             "schema_version": "1",
-            "instance_name": "reference – Zürich",
+            "instance_name": "reference - Zürich",
             layout.CANARY_ROW_ID: seal(layout.CANARY_PLAINTEXT, key_bytes),
         }
         connection.executemany(

@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 # Copyright (c) 2026, servos.ops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -39,7 +38,7 @@ def key_bytes(text):
     text = text.strip()
     raw = bytes.fromhex(text.decode()) if len(text) == 64 else base64.b64decode(text, validate=True)
     if len(raw) != 32:
-        raise SystemExit("a master key is 32 bytes, this one is %d" % len(raw))
+        raise SystemExit(f"a master key is 32 bytes, this one is {len(raw)}")
     return raw
 
 
@@ -80,11 +79,11 @@ def main_pid(service):
 
 
 def process_value(service, variable):
-    for entry in read("/proc/%d/environ" % main_pid(service)).split(b"\0"):
+    for entry in read(f"/proc/{main_pid(service)}/environ").split(b"\0"):
         name, _equals, value = entry.partition(b"=")
         if name == variable.encode():
             return value
-    raise SystemExit("the main process of %s has no %s" % (service, variable))
+    raise SystemExit(f"the main process of {service} has no {variable}")
 
 
 def env_key(arguments):
@@ -102,7 +101,7 @@ def snapshot(arguments):
     value = systemd_value(arguments.env_file, arguments.variable)
     data = read(arguments.env_file)
     if data.count(value) != 1:
-        raise SystemExit("the key stands %d times in the env file" % data.count(value))
+        raise SystemExit(f"the key stands {data.count(value)} times in the env file")
     status = os.stat(arguments.env_file)
     seen = {
         "masked": base64.b64encode(data.replace(value, b"<the key>")).decode(),
@@ -132,7 +131,7 @@ def sample(arguments):
                 if not name.isdigit():
                     continue
                 try:
-                    line = read("/proc/%s/cmdline" % name)
+                    line = read(f"/proc/{name}/cmdline")
                 except OSError:  # it has ended
                     continue
                 if line and line not in seen:
@@ -151,7 +150,8 @@ def files_since(moment):
         for folder, names, files in os.walk(top):
             names[:] = [name for name in names if is_on(os.path.join(folder, name), device)]
             if folder == OWN:
-                names[:], files = [], []
+                names[:] = []
+                continue
             for name in files:
                 path = os.path.join(folder, name)
                 try:
@@ -180,8 +180,8 @@ def places(arguments):
     for name in os.listdir("/proc"):
         if name.isdigit():
             try:
-                owner = "the service" if int(name) == service else read("/proc/%s/comm" % name).decode().strip()
-                yield "environment of " + owner, read("/proc/%s/environ" % name)
+                owner = "the service" if int(name) == service else read(f"/proc/{name}/comm").decode().strip()
+                yield "environment of " + owner, read(f"/proc/{name}/environ")
             except OSError:  # it has ended, or is the kernel's
                 continue
     for path in files_since(os.stat(arguments.since).st_mtime):
@@ -204,7 +204,7 @@ def search(arguments):
         for name, written in wanted.items():
             if any(owner == name and (place == free or place.startswith(free.rstrip("/") + "/")) for owner, free in allowed):
                 continue
-            found[name] += ["%s (%s)" % (place, form) for form, needle in written.items() if needle in data]
+            found[name] += [f"{place} ({form})" for form, needle in written.items() if needle in data]
     return {"found": found, "searched": searched}
 
 

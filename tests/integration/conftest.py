@@ -1,0 +1,63 @@
+# Copyright (c) 2026, servos.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fixtures: a database of the ServOS model, made once, and installations around copies of it."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from installations import OLD, Servos, b64, reference
+from module_runs import MODULES
+from provara_installation import Provara
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a database of 60 values under OLD, the canary, and its manifest."""
+    for name in MODULES:  # once, for all the processes that are copies of this one
+        importlib.import_module(f"ansible_collections.servos.ops.plugins.modules.{name}")
+    folder = tmp_path_factory.mktemp("template")
+    (folder / "old.key").write_text(b64(OLD))
+    common = ("--database", folder / "servos.db", "--key-file", folder / "old.key")
+    reference("servos/schema.py", "init", *common)
+    reference("servos/schema.py", "fill", *common, "--values", 60, "--manifest", folder / "manifest.json")
+    return folder
+
+
+@pytest.fixture
+def make_servos(template: Path, tmp_path: Path) -> Iterator[Callable[..., Servos]]:
+    """Return a function that sets up an installation; whatever runs in it is stopped afterwards."""
+    made: list[Servos] = []
+
+    def make(**options: Any) -> Servos:
+        made.append(Servos(tmp_path / f"host{len(made)}", template, **options))
+        return made[-1]
+
+    yield make
+    for installation in made:
+        installation.tear_down()
+
+
+@pytest.fixture
+def servos(make_servos: Callable[..., Servos]) -> Servos:
+    """An installation that runs, on a write-ahead log."""
+    installation = make_servos()
+    installation.start()
+    return installation
+
+
+@pytest.fixture
+def quiet(make_servos: Callable[..., Servos]) -> Servos:
+    """An installation without a service: the database and the env file alone."""
+    return make_servos(has_service=False, journal="delete")
+
+
+@pytest.fixture
+def provara(template: Path, tmp_path: Path) -> Provara:
+    """A copy of the database that the real Provara wrote."""
+    return Provara(tmp_path / "provara")

@@ -1,0 +1,300 @@
+# Copyright (c) 2026, servos.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An installation of the ServOS model in one folder: database, env file, server, and how a module is told of them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from Cryptodome.Cipher import AES
+from evidence import Snapshot, differences, leaks, snapshot_of
+from module_runs import ModuleRun, Outcome
+
+REFERENCE = Path(__file__).resolve().parent.parent / "reference_apps"
+OLD, NEW, OTHER = (hashlib.sha256(f"servos.ops integration {name}".encode()).digest() for name in ("old", "new", "other"))
+CANARY = "servos-integrity-canary-v1"
+TOKEN, USER_TOKEN = "integration-admin-token", "integration-user-token"
+
+
+def b64(key_bytes: bytes) -> str:
+    return base64.b64encode(key_bytes).decode()
+
+
+def fingerprint(key_bytes: bytes) -> str:
+    """Spell the name under which a key may be shown, from its definition and not from the collection."""
+    return "mk:" + hashlib.sha256(b"servos.ops master key fingerprint v1\x00" + key_bytes).hexdigest()[:16]
+
+
+def seal(plaintext: bytes, key_bytes: bytes) -> str:
+    """Seal as the model does, with another library than the collection's."""
+    nonce = os.urandom(12)
+    content, tag = AES.new(key_bytes, AES.MODE_GCM, nonce=nonce).encrypt_and_digest(plaintext)
+    return b64(nonce + content + tag)
+
+
+def unseal(sealed: str, key_bytes: bytes) -> bytes | None:
+    raw = base64.b64decode(sealed)
+    try:
+        return AES.new(key_bytes, AES.MODE_GCM, nonce=raw[:12]).decrypt_and_verify(raw[12:-16], raw[-16:])
+    except ValueError:
+        return None
+
+
+def reference(script: str, *argv: object, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run one of the reference applications' scripts."""
+    return subprocess.run(
+        [sys.executable, str(REFERENCE / script), *map(str, argv)], capture_output=True, text=True, timeout=60, check=check
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def write(path: Path, text: str, mode: int = 0o600) -> Path:
+    path.write_text(text)
+    path.chmod(mode)
+    return path
+
+
+class Servos:
+    """One installation. C(old_text) is the key as it stood in the env file at first."""
+
+    product = "servos"
+
+    def __init__(
+        self, folder: Path, template: Path, *, journal: str = "wal", has_service: bool = True, product: str = "servos",
+        old_text: str = b64(OLD), faults: str = "", database_dir: Path | None = None,
+    ) -> None:
+        self.folder, self.product, self.old_text, self.has_service = folder, product, old_text, has_service
+        folder.mkdir(parents=True)
+        (folder / "var").mkdir()
+        self.scratch = folder.parent / f"{folder.name}-scratch"  # what the tests write for themselves
+        self.scratch.mkdir()
+        self.database = (database_dir or folder) / "servos.db"
+        shutil.copy(template / "servos.db", self.database)
+        if journal == "wal":
+            self.sql("PRAGMA journal_mode=wal")
+        self.manifest = template / "manifest.json"
+        self.env_file, self.pid_file, self.log = (folder / f"servos.{end}" for end in ("env", "pid", "log"))
+        self.state_dir, self.backup_dir = folder / "var" / "rotation", folder / "var" / "backups"
+        self.token_file = write(folder / "token", f"{TOKEN}\n{USER_TOKEN}\n")
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.env_var = f"{product.upper()}_MASTER_KEY"
+        write(self.env_file, self._env_text(old_text, faults))
+        self.write_scripts()
+
+    def _env_text(self, key_text: str, faults: str) -> str:
+        return textwrap.dedent(f"""\
+            # as its installer writes it
+            XX_DATABASE={self.database}
+            XX_LISTEN=127.0.0.1:{self.port}
+            # openssl rand -base64 32
+            XX_MASTER_KEY="{key_text}"
+            XX_ADMIN_TOKEN_FILE={self.token_file}
+            XX_FAULTS={faults}
+            """).replace("XX_", f"{self.product.upper()}_")
+
+    def write_scripts(self, *, before_start: str = "", after_stop: str = "") -> None:
+        """Write the operator's commands: `start` comes back when the server listens, or fails when it gave up."""
+        write(self.folder / "start", textwrap.dedent(f"""\
+            #!/bin/sh
+            {before_start or ':'}
+            setsid '{sys.executable}' '{REFERENCE / 'servos/server.py'}' --product {self.product} --env-file '{self.env_file}' \\
+              --pid-file '{self.pid_file}' >> '{self.log}' 2>&1 < /dev/null &
+            while kill -0 $! 2>/dev/null; do [ -s '{self.pid_file}' ] && exit 0; sleep 0.03; done
+            exit 1
+            """), 0o700)
+        write(self.folder / "stop", textwrap.dedent(f"""\
+            #!/bin/sh
+            kill "$(cat '{self.pid_file}')" || exit 1
+            while [ -e '{self.pid_file}' ]; do sleep 0.03; done
+            {after_stop or ':'}
+            """), 0o700)
+
+    # The server
+
+    def start(self) -> int | None:
+        subprocess.run([self.folder / "start"], check=True, timeout=30)
+        return self.pid()
+
+    def stop(self) -> None:
+        subprocess.run([self.folder / "stop"], check=True, timeout=30)
+
+    def pid(self) -> int | None:
+        """Return the server's process id, or None while it is stopped."""
+        try:
+            pid = int(self.pid_file.read_text())
+            os.kill(pid, 0)
+        except (OSError, ValueError):
+            return None
+        return pid
+
+    def process_key_text(self) -> str | None:
+        """Return the key text that the server was started with."""
+        environ = Path(f"/proc/{self.pid()}/environ").read_bytes().decode().split("\x00")
+        return next((line.split("=", 1)[1] for line in environ if line.startswith(f"{self.env_var}=")), None)
+
+    def call(self, method: str, path: str, body: Any = None) -> tuple[int, str]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        try:
+            content = None if body is None else json.dumps(body)
+            connection.request(method, path, content, {"Authorization": f"Bearer {TOKEN}"})
+            reply = connection.getresponse()
+            return reply.status, reply.read().decode()
+        finally:
+            connection.close()
+
+    def tear_down(self) -> None:
+        """End every process whose command line names this installation; only this test starts such."""
+        mark = str(self.folder).encode() + b"/"
+        for entry in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                if int(entry) != os.getpid() and mark in Path(f"/proc/{entry}/cmdline").read_bytes():
+                    os.kill(int(entry), signal.SIGKILL)
+            except (OSError, ValueError):
+                continue
+
+    # Files and data
+
+    def sql(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        connection = sqlite3.connect(self.database, timeout=10)
+        try:
+            rows = connection.execute(statement, values).fetchall()
+            connection.commit()
+            return rows
+        finally:
+            connection.close()
+
+    def edit_env(self, pattern: str, replacement: str) -> None:
+        """Replace what stands in the env file."""
+        changed, count = re.subn(pattern, lambda _: replacement, self.env_file.read_text(), flags=re.M)
+        assert count, pattern
+        self.env_file.write_text(changed)
+
+    def set_faults(self, faults: str) -> None:
+        self.edit_env(r"_FAULTS=.*$", f"_FAULTS={faults}")
+
+    def env_text(self) -> str:
+        """Return the key text in the env file; a later line wins."""
+        found = re.findall(rf"^(?:export )?{self.env_var}=['\"]?([^'\"\s]*)['\"]?\s*$", self.env_file.read_text(), re.M)
+        return found[-1]
+
+    def key_file(self, name: str, text: str) -> Path:
+        return write(self.scratch / f"{name}.key", text)
+
+    def secrets(self) -> dict[str, str]:
+        """Collect every key that lies about, by where it was found."""
+        found = {"old key": self.old_text, "canary": CANARY, "token": TOKEN}
+        for path in [*self.scratch.glob("*.key"), *self.state_dir.glob("*.key")]:
+            found[str(path)] = path.read_bytes().decode("utf-8", "replace").strip()
+        try:
+            found["env file"] = self.env_text()
+        except (OSError, IndexError, UnicodeDecodeError):
+            pass
+        return {name: text for name, text in found.items() if len(text) >= 16}
+
+    def snapshot(self, *, directory_times: bool = False) -> Snapshot:
+        """Describe the whole installation, and which process serves it."""
+        roots = {self.folder, self.database.parent}
+        return dict(snapshot_of(*sorted(roots), directory_times=directory_times), pid=(self.pid(),))
+
+    def judge(self, new_text: str, old_text: str | None = None, *more: object) -> dict[str, Any]:
+        """Let the application's own reader say whether everything is under C(new_text) and as the manifest has it."""
+        new = write(self.scratch / "judge-new", new_text)
+        old = ("--old-key-file", write(self.scratch / "judge-old", old_text)) if old_text else ()
+        done = reference(
+            "servos/judge.py", "--database", self.database, "--key-file", new, *old, "--manifest", self.manifest, *more, check=False
+        )
+        for name in ("judge-new", "judge-old"):
+            (self.scratch / name).unlink(missing_ok=True)
+        return json.loads(done.stdout or "{}") | {"exit": done.returncode, "stderr": done.stderr}
+
+    def assert_all_under(self, new_text: str, old_text: str | None = None, *more: object) -> None:
+        verdict = self.judge(new_text, old_text, *more)
+        assert verdict["exit"] == 0, verdict
+
+    # Modules
+
+    def options(self, **overrides: Any) -> dict[str, Any]:
+        """Describe the installation to a module; None takes an option out."""
+        told: dict[str, Any] = {
+            "app": self.product, "database": f"sqlite:///{self.database}", "env_file": str(self.env_file),
+            "state_dir": str(self.state_dir), "service_manager": "none",
+        }
+        if self.has_service:
+            commands = {"start": [str(self.folder / "start")], "stop": [str(self.folder / "stop")], "pid_file": str(self.pid_file)}
+            told |= {"service": self.product, "service_manager": "command", "service_commands": commands}
+        return {name: value for name, value in (told | overrides).items() if value is not None}
+
+    def begin(self, module: str, *, check: bool = False, prepare: Sequence[Callable[[], None]] = (), **options: Any) -> ModuleRun:
+        """Start a module and come back at once."""
+        return ModuleRun(module, self.options(**options), check=check, prepare=prepare)
+
+    def run(self, module: str, **options: Any) -> Outcome:
+        """Run a module to its end; no key may stand in anything that it prints."""
+        secrets = self.secrets()
+        outcome = self.begin(module, **options).wait()
+        assert leaks(outcome.printed, secrets | self.secrets()) == []
+        assert "Traceback" not in outcome.printed, outcome.printed
+        return outcome
+
+    def stage(self, **options: Any) -> Outcome:
+        if not {"rotation_id", "max_age_days", "new_key", "new_key_file"} & set(options):
+            options["rotation_id"] = "one"
+        return self.run("servos_keyring", state="staged", **options)
+
+    def rotate(self, **options: Any) -> Outcome:
+        defaults = {"settle_time": 0.15, "stop_timeout": 10, "start_timeout": 10, "lock_timeout": 5}
+        return self.run("servos_key_rotate", **(defaults | options))
+
+    def info(self, **options: Any) -> Outcome:
+        return self.run("servos_key_info", **options)
+
+    def backup(self, **options: Any) -> Outcome:
+        return self.run("servos_backup", backup_dir=str(self.backup_dir), **options)
+
+    def retire(self, **options: Any) -> Outcome:
+        return self.run("servos_keyring", state="retired", **options)
+
+
+def assert_refused(outcome: Outcome, *words: str) -> None:
+    """The module failed with one message of its own that says each of the words, in any letter case."""
+    assert outcome.failed, outcome.printed
+    missing = [word for word in words if word.lower() not in outcome.msg.lower()]
+    assert not missing, f"{missing} not in: {outcome.msg}"
+
+
+def assert_same(before: Snapshot, after: Snapshot) -> None:
+    assert differences(before, after) == []
+
+
+def wait_until(is_true: Callable[[], Any], *, timeout_s: float = 15) -> Any:
+    """Poll until something holds, and return it."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        found = is_true()
+        if found:
+            return found
+        time.sleep(0.01)
+    raise AssertionError("it did not happen in time")
