@@ -287,7 +287,7 @@ from ansible_collections.servos.ops.plugins.module_utils._ansible.options import
     service_options,
 )
 from ansible_collections.servos.ops.plugins.module_utils._rotation.rotate import rotate
-from ansible_collections.servos.ops.plugins.module_utils._rotation.walk import WalkOptions
+from ansible_collections.servos.ops.plugins.module_utils._rotation.run import WalkOptions
 
 if t.TYPE_CHECKING:
     from ansible_collections.servos.ops.plugins.module_utils._rotation.installation import Installation

@@ -16,7 +16,8 @@ from .._keys.material import MasterKey
 from .custody import remember_activation
 from .installation import Installation
 from .observe import Keys, Observation, read_keys
-from .walk import Walk, WalkOptions
+from .run import WalkOptions
+from .walk import Walk
 
 
 def rotate(

@@ -1,0 +1,80 @@
+# Copyright (c) 2026, servos.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module_util is PRIVATE and only for use by the servos.ops collection. It can change without notice.
+
+"""The API method: the application rewraps its own data, and we look at what it did."""
+
+from __future__ import annotations
+
+import time
+import typing as t
+
+from .._apps.servos import post_rotation
+from .._errors import ApiError, KeyMissingError, UnknownOutcomeError
+from .._keys.keyring import key_file_text
+from .._keys.material import MasterKey
+from .._system import files
+from .observe import Observation
+from .run import Run
+
+
+def require_api(run: Run) -> None:
+    """Refuse a run whose request could not be sent.
+
+    Raises:
+        ApiError, FileError: a URL or a token is missing, or the application has no such endpoint.
+    """
+    options = run.options
+    if not options.api_url or not options.api_token_file:
+        raise ApiError("method=api needs api_url and api_token_file; nothing was changed")
+    if not run.installation.profile.rotate_path:
+        raise ApiError(f"the profile {run.installation.profile.app} has no rotation endpoint; use method=database")
+    files.read_file(options.api_token_file, limit_bytes=64 * 1024)
+
+
+def rotate_by_api(run: Run, before: Observation, target: MasterKey, look: t.Callable[[], Observation]) -> Observation:
+    """Send one POST; whatever it answers, the census says what happened.
+
+    Effects: may start a stopped service; the application rewrites its data. Returns what is seen afterwards.
+
+    Raises:
+        ApiError: nothing was changed.
+        ForeignValueError: the application left values that no known key opens.
+    """
+    options, active = run.options, before.keys.active
+    service = run.installation.service()
+    if service is not None and service.main_pid() is None:
+        run.start(service)
+    if active is None:
+        raise KeyMissingError("method=api needs the active key in the env file")
+    token = key_file_text(files.read_file(str(options.api_token_file), limit_bytes=64 * 1024)).strip()
+    doubt: UnknownOutcomeError | None = None
+    started = time.monotonic()
+    try:
+        post_rotation(
+            str(options.api_url), path=str(run.installation.profile.rotate_path), token=token,
+            old_text=active.reveal_text(), new_text=target.reveal_text(), encoding=active.encoding,
+            timeout_s=options.api_timeout_s, ca_path=options.api_ca_file,
+        )
+    except UnknownOutcomeError as error:
+        doubt = error
+    run.did["duration_s"] = round(time.monotonic() - started, 3)
+    after = look()
+    if after.census is not None:
+        after.census.refuse_foreign(after.keys.described())
+    moved = after.sight.sealed.get(target.fingerprint, 0)
+    if not moved and before.sight.sealed:
+        why = str(doubt) if doubt is not None else "the API says that it has rotated"
+        raise ApiError(f"{why}; but every value still opens under {active.fingerprint}: nothing was changed; it is safe to run again")
+    if doubt is not None:
+        run.warnings.append(f"{doubt}; the census shows that it has rotated")
+    run.did["rewrapped"] += moved
+    left = after.sight.count_elsewhere(target.fingerprint)
+    if left:
+        run.warnings.append(f"the API left {left} values under the old key; they are rewrapped in the database")
+    return after
+
+
+__all__ = ("require_api", "rotate_by_api")

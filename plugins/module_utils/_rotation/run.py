@@ -1,0 +1,69 @@
+# Copyright (c) 2026, servos.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module_util is PRIVATE and only for use by the servos.ops collection. It can change without notice.
+
+"""What one run was asked to do, and what it has done so far."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .._apps.probe import run_probe
+from .._system.services import Service, wait_until_settled
+from .installation import Installation
+
+UNTIL = ("rewrapped", "swapped", "activated")
+
+
+class WalkOptions(t.NamedTuple):
+    """How to walk; the names and units are those of the options of M(servos.ops.servos_key_rotate)."""
+
+    until: str = "activated"
+    method: str = "database"
+    back: bool = False
+    discover: str = "fail"
+    allow_empty: bool = False
+    scrub: bool = True
+    lock_timeout_s: float = 30.0
+    stop_timeout_s: float = 90.0
+    start_timeout_s: float = 60.0
+    settle_s: float = 1.0
+    health_url: str | None = None
+    reencode_on_failed_start: bool = False
+    api_url: str | None = None
+    api_token_file: str | None = None
+    api_timeout_s: float = 300.0
+    api_ca_file: str | None = None
+
+
+class Run:
+    """C(did) is returned by the module, C(warnings) are shown by it."""
+
+    def __init__(self, installation: Installation, options: WalkOptions) -> None:
+        self.installation = installation
+        self.options = options
+        self.did: dict[str, t.Any] = {"rewrapped": 0, "healed": 0, "duration_s": 0.0, "values_per_s": 0, "window_s": None}
+        self.warnings: list[str] = []
+
+    def start(self, service: Service) -> None:
+        """Start the service and wait until it is ready and stays so.
+
+        Raises:
+            ServiceError: it does not come up.
+        """
+        options = self.options
+        service.start(options.start_timeout_s)
+        wait_until_settled(service, is_ready=self.is_ready, settle_s=options.settle_s, timeout_s=options.start_timeout_s)
+
+    def is_ready(self) -> bool:
+        """Ask the health URL, if there is one."""
+        url = self.options.health_url
+        if not url:
+            return True
+        probe = {"name": "health", "url": url, "status": 200, "forbid": (), "html": True, "ca_file": self.options.api_ca_file}
+        return bool(run_probe(probe, token=None, timeout_s=5)["ok"])
+
+
+__all__ = ("UNTIL", "Run", "WalkOptions")

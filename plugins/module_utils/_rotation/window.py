@@ -1,0 +1,163 @@
+# Copyright (c) 2026, servos.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module_util is PRIVATE and only for use by the servos.ops collection. It can change without notice.
+
+"""The window in which the service does not answer: from its stop to its start on the new key.
+
+Whatever goes wrong before the commit, the service is started as it was. Whatever goes wrong after it, data, env file and
+process are brought back under the key that they were under.
+"""
+
+from __future__ import annotations
+
+import time
+import typing as t
+
+from .._errors import ServiceError, ServosError, StoreError
+from .._keys.material import MasterKey
+from .._system.services import Service
+from .data_step import rewrap_data
+from .observe import Keys, Observation
+from .run import Run
+
+
+class Window:
+    """The steps between stop and start of one run."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def pass_through(
+        self, before: Observation, target: MasterKey, origin: MasterKey | None, steps: t.Sequence[str], *, is_rotated: bool
+    ) -> None:
+        """Stop, rewrap, swap, scrub and start, as far as the run is asked to.
+
+        Args:
+            before: what was seen last; its census says which fields there are.
+            origin: the key to bring everything back to if the service does not come up.
+            is_rotated: whether the application itself has brought its data under the target already; then the env file is
+                swapped first, so that whoever starts the service meanwhile starts it on the right key.
+
+        Raises:
+            ServosError: with what was undone, or where things stand.
+        """
+        run, options = self._run, self._run.options
+        service = run.installation.service()
+        was_running = service is not None and service.main_pid() is not None
+        opened, is_committed = time.monotonic(), is_rotated
+        try:
+            if is_rotated and "swap" in steps:
+                self.swap(before.keys, target)
+            if service is not None:
+                service.stop(options.stop_timeout_s)
+            self._rewrap(before, target)
+            is_committed = True
+            if "swap" in steps:
+                self.swap(before.keys, target)
+            if options.scrub:
+                self._scrub()
+            if service is not None and options.until == "activated":
+                self._start(service, target)
+                run.did["window_s"] = round(time.monotonic() - opened, 3)
+        except BaseException as error:  # a fault of ours must not leave the service down either
+            known = error if isinstance(error, ServosError) else ServosError(f"unexpected {type(error).__name__}")
+            if not is_committed:
+                told = self._started_again(known, service if was_running else None)
+            elif service is not None and options.until == "activated":
+                told = self._undone(known, service, before, origin)
+            else:
+                raise
+            if isinstance(error, ServosError):
+                raise told from None
+            raise
+
+    def _start(self, service: Service, target: MasterKey) -> None:
+        try:
+            self._run.start(service)
+        except ServiceError:
+            if not self._started_in_other_encoding(service, target):
+                raise
+
+    def _rewrap(self, before: Observation, target: MasterKey) -> None:
+        census = before.census
+        if census is None:
+            raise StoreError("the data was not looked at")
+        options = self._run.options
+        done = rewrap_data(
+            self._run.installation, keys=before.keys, target=target, census=census,
+            include_new_fields=options.discover == "include" or not self._run.installation.profile.fields,
+            lock_timeout_s=options.lock_timeout_s,
+        )
+        self._run.did["rewrapped"] += done.rewrapped
+        self._run.did["duration_s"] = round(self._run.did["duration_s"] + done.duration_s, 3)
+        if self._run.did["duration_s"]:
+            self._run.did["values_per_s"] = int(self._run.did["rewrapped"] / self._run.did["duration_s"])
+
+    def swap(self, keys: Keys, target: MasterKey) -> None:
+        """Put the target in force; the key it replaces is durable in the keyring before."""
+        keyring = self._run.installation.keyring
+        if not self._run.options.back and keys.active is not None and keys.active != target:
+            keyring.write("previous", keys.active)
+        self._run.installation.write_env_key(target)
+
+    def _scrub(self) -> None:
+        """Old ciphertext in free pages endangers no value, so a failure here does not undo a rotation."""
+        try:
+            self._run.did["scrub"] = self._run.installation.database().scrub(lock_timeout_s=self._run.options.lock_timeout_s)
+        except StoreError as error:
+            self._run.did["scrub"] = {"vacuumed": False}
+            self._run.warnings.append(f"the data is rotated, but free pages may still hold values under the old key: {error}")
+
+    def _started_again(self, error: ServosError, service: Service | None) -> ServosError:
+        """The transaction changed nothing: start the service as it was, and say so."""
+        if service is None:
+            return error
+        try:
+            self._run.start(service)
+        except ServosError as second:
+            return type(error)(f"{error}; the service {service.name} was stopped and did not start again: {second}")
+        return type(error)(f"{error}; the service {service.name} was started again on its old key")
+
+    def _started_in_other_encoding(self, service: Service, target: MasterKey) -> bool:
+        """Opt-in: the same 32 bytes in the other encoding change no data, and some versions read only one."""
+        if not self._run.options.reencode_on_failed_start or target.encoding == "passphrase":
+            return False
+        from_encoding, to_encoding = target.encoding, "hex" if target.encoding == "base64" else "base64"
+        try:
+            service.stop(self._run.options.stop_timeout_s)
+            self._run.installation.write_env_key(target.in_encoding(to_encoding))
+            self._run.start(service)
+        except ServosError:
+            return False
+        self._run.warnings.append(f"the service did not start on the key in {from_encoding}, but does on the same key in {to_encoding}")
+        return True
+
+    def _undone(self, error: ServosError, service: Service, before: Observation, origin: MasterKey | None) -> ServosError:
+        """Bring data, env file and process back under the key that they were under."""
+        if origin is None:
+            return type(error)(f"{error}; the key from before is not kept any more, so nothing was undone")
+        keyring = self._run.installation.keyring
+        try:
+            service.stop(self._run.options.stop_timeout_s)
+            if before.census is None:
+                raise StoreError("the data was not looked at")
+            done = rewrap_data(
+                self._run.installation, keys=before.keys, target=origin, census=before.census, include_new_fields=True,
+                lock_timeout_s=self._run.options.lock_timeout_s,
+            )
+            self._run.installation.write_env_key(origin)
+            self._run.start(service)
+        except ServosError as second:
+            return type(error)(
+                f"{error}; bringing everything back failed as well: {second}; both keys are in {keyring.state_dir}: "
+                "mend the cause and run again, nothing is lost"
+            )
+        return type(error)(
+            f"{error}; so {done.rewrapped} values were rewrapped back, the env file was put back, and the service runs on "
+            f"{origin.fingerprint} again; the other key is kept in {keyring.state_dir}: mend the cause, then run again"
+        )
+
+
+__all__ = ("Window",)
