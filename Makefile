@@ -22,7 +22,7 @@ export ANSIBLE_HOME := $(WORK)/ansible
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
 
-## demo         rotate a key of a small ServOS on this machine, under traffic, and prove it (no Docker, no systemd)
+## demo         rotate the key of a small ServOS on this machine under traffic, both ways, and prove it (no Docker, no systemd)
 demo: $(VENV)/.demo collection
 	$(VENV)/bin/python tests/demo/demo.py --work $(WORK)/demo
 
@@ -34,9 +34,9 @@ lint: $(VENV)/.test collection sanity
 	ruff check .
 	ruff format --check tests/reference_apps
 	mypy
-	yamllint .
+	cd $(TREE) && yamllint .
 	shellcheck .ci/run $$(git ls-files -co --exclude-standard tests/lab)
-	reuse lint -q || { reuse lint; exit 1; }
+	cd $(TREE) && reuse lint --lines
 	cd $(TREE) && ansible-lint --profile production --offline
 	cd $(TREE) && antsibull-docs lint-collection-docs --plugin-docs --skip-rstcheck .
 	antsibull-changelog lint
@@ -61,7 +61,7 @@ integration: $(VENV)/.test collection
 molecule: $(VENV)/.test collection
 	tests/lab/engine-up
 	tests/lab/node-image
-	SERVOS_COLLECTIONS_PATH=$(WORK)/collections MOLECULE_EPHEMERAL_DIRECTORY= molecule test --all
+	SERVOS_COLLECTIONS_PATH=$(WORK)/collections molecule test --all
 
 ## bench        figures against their floors in the same run
 bench: $(VENV)/.test collection

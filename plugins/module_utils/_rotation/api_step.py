@@ -73,7 +73,10 @@ def rotate_by_api(run: Run, before: Observation, target: MasterKey, look: t.Call
     run.did["rewrapped"] += moved
     left = after.sight.count_elsewhere(target.fingerprint)
     if left:
-        run.warnings.append(f"the API left {left} values under the old key; they are rewrapped in the database")
+        run.warnings.append(
+            f"{left} values are under the old key after the API's rotation, because it left them out or the old process wrote them since; "
+            "they are rewrapped in the database"
+        )
     return after
 
 
