@@ -18,6 +18,7 @@ ServosError                 a message that names the thing, the reason and the n
 ├── ServiceError            the service cannot be found, stopped, started, or does not come up
 ├── ApiError                the application refused, and nothing was changed
 │   └── UnknownOutcomeError the application may or may not have rotated: observe
+│       └── NoAnswerYetError ... and may still be at work
 ├── HeldLockError           another run holds the lock
 └── FileError               a file of ours cannot be written, read or made durable
 
@@ -78,6 +79,10 @@ class UnknownOutcomeError(ApiError):
     """No answer that settles whether the application has rotated."""
 
 
+class NoAnswerYetError(UnknownOutcomeError):
+    """No answer came in time; the application may still be at work."""
+
+
 class HeldLockError(ServosError):
     """Another run of the collection is at work on this installation."""
 
@@ -94,6 +99,7 @@ __all__ = (
     "HeldLockError",
     "KeyFormatError",
     "KeyMissingError",
+    "NoAnswerYetError",
     "ProfileError",
     "ServiceError",
     "ServosError",

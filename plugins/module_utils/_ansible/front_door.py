@@ -12,13 +12,14 @@ import contextlib
 import datetime
 import functools
 import os
+import sys
 import typing as t
 
 from .._errors import ServosError
 from .._keys.keyring import ROLES
 from .._keys.material import MasterKey
 from .._rotation.installation import Installation
-from .._system.detached import run_detached
+from .._system.detached import DetachedError, run_detached, without_message
 from .._system.files import ensure_private_directory, remove_if_only
 from .._system.locks import exclusive_lock
 from .dependencies import require_cryptography
@@ -45,6 +46,13 @@ def run_module(module: AnsibleModule, work: Work) -> None:
         if installation is not None:
             _mask_known(module, installation)
         module.fail_json(msg=str(error), error=type(error).__name__)
+        return
+    except Exception as error:  # a fault of ours: its text may quote what it stumbled over, so only its place is shown
+        where = str(error) if isinstance(error, DetachedError) else without_message(sys.exc_info())
+        module.fail_json(
+            msg="unexpected error; this is a fault of servos.ops; see where with servos_key_info, and report the lines of exception",
+            error=type(error).__name__, exception=where,
+        )
         return
     _mask_known(module, installation)
     before, after = result.pop("_before", None), result.pop("_after", None)

@@ -15,14 +15,17 @@ from __future__ import annotations
 import http.client
 import ipaddress
 import json
+import re
 import socket
 import ssl
 import typing as t
 import urllib.parse
 
-from .._errors import ApiError, UnknownOutcomeError
+from .._errors import ApiError, NoAnswerYetError, UnknownOutcomeError
 
 _BODY_LIMIT_BYTES = 1024 * 1024
+# RFC 6750, section 2.1; http.client would quote anything else in its exception.
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/:|-]+=*\Z")
 
 
 class Answer(t.NamedTuple):
@@ -55,6 +58,7 @@ def request(
     Raises:
         ApiError: nothing was sent: no connection, a certificate that does not verify, plain HTTP to another host.
         UnknownOutcomeError: the request went out, at least in part, and no whole answer came back.
+        NoAnswerYetError: ... within C(timeout_s), so it may still come.
     """
     parts = urllib.parse.urlsplit(url)
     host = parts.hostname or ""
@@ -63,6 +67,8 @@ def request(
         raise ApiError("the API URL must start with https:// (or http:// for this host)")
     if parts.scheme == "http" and not _is_loopback(host):
         raise ApiError(f"{where} is plain HTTP to another host, and master keys would cross the network in clear; use https")
+    if token is not None and not _TOKEN.match(token):
+        raise ApiError(f"the token for {where} is not one word of letters, digits and . _ ~ + / : | -; nothing was sent; correct its file")
     connection = _connection(parts, host, timeout_s, ca_path, where)
     headers = {"Accept": "application/json", "Connection": "close"}
     if token:
@@ -84,8 +90,11 @@ def request(
             reply = connection.getresponse()
             raw = reply.read(_BODY_LIMIT_BYTES)
         except (OSError, http.client.HTTPException) as error:
-            what = "timed out" if isinstance(error, socket.timeout) else type(error).__name__
-            raise UnknownOutcomeError(f"the connection to {where} broke after the request had gone out ({what})") from None
+            if isinstance(error, socket.timeout):
+                raise NoAnswerYetError(f"{where} did not answer within {timeout_s:g} s") from None
+            raise UnknownOutcomeError(
+                f"the connection to {where} broke after the request had gone out ({type(error).__name__})"
+            ) from None
     finally:
         connection.close()
     return _answer(reply, raw)

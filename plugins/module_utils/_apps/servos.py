@@ -65,11 +65,13 @@ def judge_rotation_answer(answer: Answer, *, url: str, encoding: str) -> None:
             "do not initialize it again, restore a backup or ask the application's makers"
         )
     if 200 <= status < 300:
-        if not isinstance(answer.document, dict) or "html" in answer.content_type:
+        if "html" in answer.content_type or answer.text.lstrip()[:1] == "<":
             raise ApiError(
                 f"{at} with {answer.content_type or 'no content type'} instead of JSON: this version has no rotation endpoint "
                 "(a web page answers for every path); use method=database"
             )
+        if not isinstance(answer.document, dict):
+            raise UnknownOutcomeError(f"{at} with {len(answer.text)} characters that are no JSON object")
         if "error" in answer.document:
             raise UnknownOutcomeError(f"{at}, but with an error in its body")
         return

@@ -72,10 +72,12 @@ class Keyring:
         """
         kept = self.read(role)
         if kept is not None:
-            if kept == key and kept.reveal_text() == key.reveal_text():
+            if kept == key:  # however it is written
                 files.fsync_file(self.path_of(role))
                 return False
-            raise FileError(f"{self.path_of(role)} already holds {kept.fingerprint}; it is never overwritten")
+            raise FileError(
+                f"{self.path_of(role)} already holds {kept.fingerprint}; it is never overwritten; finish or roll back that rotation first"
+            )
         files.ensure_private_directory(self.state_dir)
         files.write_private_file(self.path_of(role), key.reveal_text().encode("utf-8", "surrogateescape"))
         if self.read(role) != key:

@@ -12,12 +12,14 @@ import time
 import typing as t
 
 from .._apps.servos import post_rotation
-from .._errors import ApiError, KeyMissingError, UnknownOutcomeError
+from .._errors import ApiError, FileError, KeyMissingError, NoAnswerYetError, UnknownOutcomeError
 from .._keys.keyring import key_file_text
 from .._keys.material import MasterKey
 from .._system import files
 from .observe import Observation
 from .run import Run
+
+_TURNS, _TURN_S = 3, 0.5
 
 
 def require_api(run: Run) -> None:
@@ -31,7 +33,15 @@ def require_api(run: Run) -> None:
         raise ApiError("method=api needs api_url and api_token_file; nothing was changed")
     if not run.installation.profile.rotate_path:
         raise ApiError(f"the profile {run.installation.profile.app} has no rotation endpoint; use method=database")
-    files.read_file(options.api_token_file, limit_bytes=64 * 1024)
+    _token(run)
+
+
+def _token(run: Run) -> str:
+    try:
+        content = files.read_file(str(run.options.api_token_file), limit_bytes=64 * 1024)
+    except FileError as error:
+        raise ApiError(f"{error}; nothing was changed; name a file with an administrator's token (api_token_file)") from None
+    return key_file_text(content).strip()
 
 
 def rotate_by_api(run: Run, before: Observation, target: MasterKey, look: t.Callable[[], Observation]) -> Observation:
@@ -49,7 +59,7 @@ def rotate_by_api(run: Run, before: Observation, target: MasterKey, look: t.Call
         run.start(service)
     if active is None:
         raise KeyMissingError("method=api needs the active key in the env file")
-    token = key_file_text(files.read_file(str(options.api_token_file), limit_bytes=64 * 1024)).strip()
+    token = _token(run)
     doubt: UnknownOutcomeError | None = None
     started = time.monotonic()
     try:
@@ -62,12 +72,24 @@ def rotate_by_api(run: Run, before: Observation, target: MasterKey, look: t.Call
         doubt = error
     run.did["duration_s"] = round(time.monotonic() - started, 3)
     after = look()
+    for unused_turn in range(_TURNS if isinstance(doubt, NoAnswerYetError) else 0):
+        if after.sight.sealed != before.sight.sealed:
+            break
+        # A server that did not answer in time may still be at work.
+        time.sleep(_TURN_S)
+        after = look()
     if after.census is not None:
         after.census.refuse_foreign(after.keys.described())
     moved = after.sight.sealed.get(target.fingerprint, 0)
     if not moved and before.sight.sealed:
-        why = str(doubt) if doubt is not None else "the API says that it has rotated"
-        raise ApiError(f"{why}; but every value still opens under {active.fingerprint}: nothing was changed; it is safe to run again")
+        still = f"every value in {run.installation.database_url} still opens under {active.fingerprint}"
+        if isinstance(doubt, NoAnswerYetError):
+            raise ApiError(
+                f"{doubt}; so far {still}; the application may still be at work: raise api_timeout, and run again later, which is safe"
+            )
+        if doubt is not None:
+            raise ApiError(f"{doubt}; {still}: nothing was changed; it is safe to run again")
+        raise ApiError(f"the API says that it has rotated, but {still}; is this the database of that API? nothing else was changed")
     if doubt is not None:
         run.warnings.append(f"{doubt}; the census shows that it has rotated")
     run.did["rewrapped"] += moved

@@ -116,6 +116,7 @@ def _refuse_useless(installation: Installation, keys: Keys, path: str, *, allow_
     with open_database(path).reading() as reader:
         census = take_census(reader, installation.profile, keys.ciphers())
     census.refuse_foreign(keys.described())
+    census.refuse_wrong_key(keys.described())
     if not census.sealed and not allow_empty:
         raise StoreError(
             "no value in the database opens under any known key: this is probably the wrong database; "

@@ -22,10 +22,15 @@ from .profile import Field, Profile
 
 
 class Census(t.NamedTuple):
-    """C(fields) hold sealed values; C(undeclared) are those of them that the profile does not name although it names
-    some. C(foreign_at) names a few values that nothing opens. C(canary) is the fingerprint that the canary is under."""
+    """What a pass over the whole database saw.
+
+    C(fields) hold sealed values; C(undeclared) are those of them that the profile does not name although it names some.
+    C(strangers) look sealed and open under nothing, in columns where nothing opens. C(foreign_at) names a few values that
+    nothing opens although they are in fields. C(canary) is the fingerprint that the canary is under.
+    """
 
     fields: tuple[FieldCount, ...]
+    strangers: tuple[FieldCount, ...]
     undeclared: tuple[Field, ...]
     foreign_at: tuple[str, ...]
     canary: str | None
@@ -46,6 +51,19 @@ class Census(t.NamedTuple):
         """Number of values that look sealed, where sealed values are at home, and that nothing opens."""
         return sum(counted.unopened for counted in self.fields)
 
+    def refuse_wrong_key(self, known: t.Sequence[str]) -> None:
+        """Raise if nothing at all opens although much looks sealed: where fields are found by what opens, that is the sign.
+
+        Raises:
+            ForeignValueError: naming the keys and a few columns.
+        """
+        if not self.sealed and self.strangers:
+            count, names = sum(s.unopened for s in self.strangers), ", ".join(str(s.field) for s in self.strangers[:FOREIGN_NAMED])
+            raise ForeignValueError(
+                f"{' or '.join(known)} opens none of the {count} values that look sealed ({names} ...): this is not the key of this "
+                "database; nothing was changed; name the right key (env_file and env_var, or old_key_file), or the right database"
+            )
+
     def refuse_foreign(self, known: t.Sequence[str]) -> None:
         """Raise if any value opens under none of the known keys.
 
@@ -59,7 +77,7 @@ class Census(t.NamedTuple):
         if not opened:
             raise ForeignValueError(
                 f"{keys} opens none of the {self.foreign} sealed values ({at} ...): this is not the key of this database; "
-                "nothing was changed; name the right env_file, env_var or database"
+                "nothing was changed; name the right key (env_file and env_var, or old_key_file), or the right database"
             )
         raise ForeignValueError(
             f"{self.foreign} of {self.foreign + opened} sealed values open neither under {keys}: {at}; nothing was changed; "
@@ -83,6 +101,7 @@ def take_census(
     _refuse_missing(profile, tables)
     order = list(ciphers.items())
     found: list[FieldCount] = []
+    strangers: list[FieldCount] = []
     foreign_at: list[str] = []
     canary = Canary(profile)
     for table in tables:
@@ -92,6 +111,8 @@ def take_census(
         scan.run(reader, canary)
         for counted in scan.counts():
             if not counted.is_field:
+                if counted.unopened:
+                    strangers.append(counted)
                 continue
             found.append(counted)
             foreign_at.extend(
@@ -99,7 +120,7 @@ def take_census(
                 for address in counted.unopened_at[: FOREIGN_NAMED - len(foreign_at)]
             )
     undeclared = tuple(c.field for c in found if profile.fields and not c.is_declared)
-    return Census(tuple(found), undeclared, tuple(foreign_at), canary.mark, canary.is_expected, tuple(tables))
+    return Census(tuple(found), tuple(strangers), undeclared, tuple(foreign_at), canary.mark, canary.is_expected, tuple(tables))
 
 
 def _refuse_missing(profile: Profile, tables: t.Sequence[Table]) -> None:

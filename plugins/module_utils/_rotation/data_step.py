@@ -39,6 +39,7 @@ def rewrap_data(
     census: Census,
     include_new_fields: bool,
     lock_timeout_s: float,
+    overwrite_freed: bool = False,
 ) -> DataDone:
     """Bring all values under C(target), in one transaction.
 
@@ -46,6 +47,7 @@ def rewrap_data(
         census: which fields there are; columns that it did not count as fields are searched again inside the
             transaction, since the application may have filled them in the meantime.
         include_new_fields: whether a field that is found only then is rewrapped too, or ends the transaction.
+        overwrite_freed: as the store's C(writing).
 
     Raises:
         ForeignValueError, UndeclaredFieldError, StoreError: nothing was changed.
@@ -57,7 +59,7 @@ def rewrap_data(
         target=Cipher(target.reveal_bytes()), sources=sources, nonce_of=os.urandom, tally=tally
     )
     started = time.monotonic()
-    with installation.database().writing(lock_timeout_s=lock_timeout_s) as writer:
+    with installation.database().writing(lock_timeout_s=lock_timeout_s, overwrite_freed=overwrite_freed) as writer:
         fields = [counted.field for counted in census.fields]
         settled_columns = {(field.table, column) for field in fields for column in field.columns}
         late = take_census(writer, installation.profile, ciphers, leave_out=settled_columns)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import typing as t
 
-from .._errors import EnvFileError, KeyFormatError, KeyMissingError, ProfileError, ServiceError
+from .._errors import EnvFileError, FileError, KeyFormatError, KeyMissingError, ProfileError, ServiceError
 from .._keys.envfile import EnvFile
 from .._keys.keyring import Keyring, key_file_text
 from .._keys.material import MasterKey, parse_key
@@ -91,12 +91,14 @@ class Installation:
         """Return the bytes of the env file.
 
         Raises:
-            EnvFileError: none is named.
-            FileError: it cannot be read.
+            EnvFileError: none is named, or it cannot be read.
         """
         if not self.env_file:
             raise EnvFileError(f"the profile {self.profile.app} has no env file of its own; name one (env_file)")
-        return files.read_file(self.env_file)
+        try:
+            return files.read_file(self.env_file)
+        except FileError as error:
+            raise EnvFileError(f"{error}; nothing was changed; name the env file of the service (env_file)") from None
 
     def env_key(self) -> MasterKey:
         """Return the active key: the one in force in the env file."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import typing as t
 
-from .._errors import KeyFormatError, StoreError, UndeclaredFieldError
+from .._errors import ForeignValueError, KeyFormatError, StoreError, UndeclaredFieldError
 from .._keys.material import MasterKey, doubts_about
 from .._sealing.aes_gcm import Cipher
 from .census import Census, Reader, take_census
@@ -127,7 +127,11 @@ class Observation:
         census = self.census
         if census is None:
             raise StoreError("the data was not looked at")
-        census.refuse_foreign(self.keys.described())
+        try:
+            census.refuse_foreign(self.keys.described())
+            census.refuse_wrong_key(self.keys.described())
+        except ForeignValueError as error:
+            raise ForeignValueError(f"{error}{self._hint_at_process()}") from None
         if census.undeclared and discover == "fail":
             lines = ", ".join(str(as_profile_entry(field)) for field in census.undeclared)
             names = ", ".join(str(field) for field in census.undeclared)
@@ -145,6 +149,16 @@ class Observation:
                 "the integrity canary was not found; nothing was changed; the database may be damaged: do not initialize it anew"
             )
         return census
+
+    def _hint_at_process(self) -> str:
+        """A process that still holds another key tells that somebody changed the env file without a rotation."""
+        sight = self.sight
+        if sight.process is None or sight.process in (sight.env, sight.staged, sight.previous, sight.withdrawn):
+            return ""
+        return (
+            f" (the running service, process {self.pid}, holds {sight.process}, which is neither: the env file was probably edited "
+            "by hand; put that key back into it)"
+        )
 
     def as_result(self) -> dict[str, t.Any]:
         """Return fingerprints, phase and counts, as every module returns them."""

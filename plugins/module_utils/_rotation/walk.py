@@ -141,10 +141,22 @@ class Walk:
             done = rewrap_data(
                 self._run.installation, keys=after.keys, target=target, census=after.census,
                 include_new_fields=True, lock_timeout_s=self._run.options.lock_timeout_s,
+                overwrite_freed=self._run.options.scrub,
             )
             self._run.did["healed"] += done.rewrapped
+            if self._run.options.scrub:
+                self._empty_log()
             after = self.look()
         return after
+
+    def _empty_log(self) -> None:
+        """The service runs again, so its log may be in use; what it holds then goes with its next checkpoint."""
+        try:
+            cleaned = self._run.installation.database().empty_log(lock_timeout_s=self._run.options.lock_timeout_s)
+        except StoreError as error:
+            cleaned = {"wal_bytes": None}
+            self._run.warnings.append(f"values that were brought over late may still stand in the write-ahead log: {error}")
+        self._run.did["scrub"] = dict(self._run.did.get("scrub") or {}, wal_bytes=cleaned["wal_bytes"])
 
     def _verify(self, after: Observation, target: MasterKey) -> None:
         """Hold what is seen against what was asked for; an act that only seems to have worked is an error."""

@@ -76,9 +76,15 @@ class Window:
     def _start(self, service: Service, target: MasterKey) -> None:
         try:
             self._run.start(service)
-        except ServiceError:
-            if not self._started_in_other_encoding(service, target):
+        except ServiceError as error:
+            if self._started_in_other_encoding(service, target):
+                return
+            if target.encoding == "passphrase" or self._run.options.reencode_on_failed_start:
                 raise
+            other = "hex" if target.encoding == "base64" else "base64"
+            raise ServiceError(
+                f"{error}; if this version reads keys in {other} only, set reencode_on_failed_start=true"
+            ) from None
 
     def _rewrap(self, before: Observation, target: MasterKey) -> None:
         census = before.census

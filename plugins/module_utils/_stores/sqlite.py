@@ -94,8 +94,12 @@ class SqliteDatabase:
         return connection, immutable
 
     @contextlib.contextmanager
-    def writing(self, *, lock_timeout_s: float) -> t.Iterator[SqliteWriter]:
+    def writing(self, *, lock_timeout_s: float, overwrite_freed: bool = False) -> t.Iterator[SqliteWriter]:
         """Open one write transaction; commit when the block ends, roll back when it raises.
+
+        Args:
+            overwrite_freed: whether what is replaced is overwritten with zeros where it lay; costs time, and is for
+                places where a scrub cannot follow.
 
         Raises:
             StoreBusyError: the lock was not to be had within C(lock_timeout_s) seconds, or not for the commit.
@@ -106,6 +110,7 @@ class SqliteDatabase:
             with self._translated(lock_timeout_s):
                 connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
                 connection.execute("PRAGMA synchronous=FULL")
+                connection.execute(f"PRAGMA secure_delete={'ON' if overwrite_freed else 'OFF'}")
                 connection.execute("BEGIN IMMEDIATE")
             try:
                 with self._translated(lock_timeout_s):
@@ -142,18 +147,26 @@ class SqliteDatabase:
             StoreError: no room for the second copy that VACUUM needs, or the database is in use.
         """
         self.require_room(scrub=True)
+        return self._cleaned("VACUUM", lock_timeout_s)
+
+    def empty_log(self, *, lock_timeout_s: float) -> dict[str, t.Any]:
+        """Move the write-ahead log into the database and truncate it, beside a running service; what C(scrub) returns."""
+        return self._cleaned(None, lock_timeout_s)
+
+    def _cleaned(self, statement: str | None, lock_timeout_s: float) -> dict[str, t.Any]:
         connection = _connect(self.path, "mode=rw", timeout_s=lock_timeout_s)
         try:
             with self._translated(lock_timeout_s):
                 # Not in /tmp, which may be small: beside the database there is room, as was just seen.
                 directory = os.path.dirname(os.path.abspath(self.path)).replace("'", "''")
                 connection.execute(f"PRAGMA temp_store_directory = '{directory}'")
-                connection.execute("VACUUM")
+                if statement is not None:
+                    connection.execute(statement)
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         finally:
             connection.close()
         wal = self.path + "-wal"
-        return {"vacuumed": True, "wal_bytes": os.path.getsize(wal) if os.path.exists(wal) else 0}
+        return {"vacuumed": statement is not None, "wal_bytes": os.path.getsize(wal) if os.path.exists(wal) else 0}
 
     @contextlib.contextmanager
     def _translated(self, lock_timeout_s: float) -> t.Iterator[None]:

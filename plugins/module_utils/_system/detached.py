@@ -17,6 +17,7 @@ import json
 import os
 import select
 import signal
+import sys
 import time
 import traceback
 import typing as t
@@ -25,7 +26,7 @@ _NOTHING_SENT = "the process that does the work ended without a word"
 
 
 class DetachedError(Exception):
-    """The work ended in an error that was not foreseen; the text is its traceback, which holds no values."""
+    """The work ended in an error that was not foreseen; the text is where, not its message, which may quote a value."""
 
 
 def run_detached(
@@ -64,6 +65,12 @@ def run_detached(
     raise DetachedError(outcome["text"])
 
 
+def without_message(raised: tuple[t.Any, t.Any, t.Any]) -> str:
+    """Render C(sys.exc_info()) without the exception's own text, which may quote what it stumbled over."""
+    kind, unused_error, trace = raised
+    return "".join(traceback.format_tb(trace)) + getattr(kind, "__name__", "error")
+
+
 def _family(base: type[Exception]) -> t.Iterator[type[Exception]]:
     yield base
     for kind in base.__subclasses__():
@@ -86,7 +93,7 @@ def _outcome_of(work: t.Callable[[], dict[str, t.Any]], expected: type[Exception
     except expected as error:
         return {"raised": type(error).__name__, "text": str(error)}
     except BaseException:  # whatever it was, the one who waits is told; nobody else can be
-        return {"raised": "", "text": traceback.format_exc()}
+        return {"raised": "", "text": without_message(sys.exc_info())}
 
 
 def _send(descriptor: int, outcome: dict[str, t.Any]) -> None:
@@ -118,4 +125,4 @@ def _read_all(descriptor: int, child: int) -> bytes:
     return b"".join(chunks)
 
 
-__all__ = ("DetachedError", "run_detached")
+__all__ = ("DetachedError", "run_detached", "without_message")

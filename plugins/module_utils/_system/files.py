@@ -158,9 +158,10 @@ def read_file(path: str, *, limit_bytes: int = 4 * 1024 * 1024) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise _file_error("read", path, error) from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise FileError(f"cannot read {path}: it is not a regular file")
     with os.fdopen(descriptor, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-            raise FileError(f"cannot read {path}: it is not a regular file")
         content = stream.read(limit_bytes + 1)
     if len(content) > limit_bytes:
         raise FileError(f"cannot read {path}: it is larger than {limit_bytes} bytes")

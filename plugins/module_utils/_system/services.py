@@ -38,7 +38,9 @@ class Service:
         try:
             code, output, unused_error = self._runner(argv)
         except FileNotFoundError:
-            raise ServiceError(f"there is no command {argv[0]} on this host") from None
+            raise ServiceError(
+                f"there is no command {argv[0]} on this host; correct service_commands, or set service_manager to command or none"
+            ) from None
         except OSError as error:
             raise ServiceError(f"the command {argv[0]} cannot be run: {os.strerror(error.errno or 0)}") from None
         return code, output
@@ -68,9 +70,15 @@ class Service:
             ServiceError: it still runs after C(timeout_s) seconds.
         """
         before = self.main_pid()
-        self._stop(timeout_s)
+        refusal = None
+        try:
+            self._stop(timeout_s)
+        except ServiceError as error:
+            refusal = error  # a manager that has nothing to stop may say so by its exit code; what counts is the process
         deadline = time.monotonic() + timeout_s
         while self.main_pid() is not None or (before is not None and is_running(before)):
+            if refusal is not None:
+                raise refusal
             if time.monotonic() > deadline:
                 raise ServiceError(f"the service {self.name} did not stop within {timeout_s:g} s; find out why, or raise stop_timeout")
             time.sleep(_POLL_S)
