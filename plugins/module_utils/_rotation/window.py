@@ -104,8 +104,8 @@ class Window:
     def swap(self, keys: Keys, target: MasterKey) -> None:
         """Put the target in force; the key it replaces is durable in the keyring before."""
         keyring = self._run.installation.keyring
-        if not self._run.options.back and keys.active is not None and keys.active != target:
-            keyring.write("previous", keys.active)
+        if keys.active is not None and keys.active not in (target, keys.staged if self._run.options.back else None):
+            keyring.write("withdrawn" if self._run.options.back else "previous", keys.active)
         self._run.installation.write_env_key(target)
 
     def _scrub(self) -> None:
