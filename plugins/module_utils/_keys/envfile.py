@@ -68,11 +68,7 @@ class EnvFile:
         Raises:
             EnvFileError: as C(value_of), or the value cannot be written the same way for every reader.
         """
-        if not _SAFE_VALUE.match(new_value):
-            raise EnvFileError(
-                f"the new value of {name} has characters that env file readers disagree on; "
-                "use a key in hex or Base64, or letters, digits and + / = _ . , : @ % - only"
-            )
+        require_plain(name, new_value)
         kept = self._in_force(name, duplicates=duplicates, where=where)
         text = self._text[: kept.start] + new_value + self._text[kept.end :]
         for other in reversed([a for a in self._assignments if a.name == name and a is not kept]):
@@ -93,6 +89,19 @@ class EnvFile:
         if not kept.closed:
             raise EnvFileError(f"{where}, line {kept.line}: the quote of {name} is not closed")
         return kept
+
+
+def require_plain(name: str, value: str) -> None:
+    """Refuse a value that not every reader of env files takes as it is written.
+
+    Raises:
+        EnvFileError: naming the variable, not the value.
+    """
+    if not _SAFE_VALUE.match(value):
+        raise EnvFileError(
+            f"the new value of {name} has characters that env file readers disagree on; nothing was changed; "
+            "use a key in hex or Base64, or letters, digits and + / = _ . , : @ % - only"
+        )
 
 
 def _decoded(latin: str) -> str:
@@ -150,4 +159,4 @@ def _line_end(text: str, position: int) -> int:
     return end - 1 if end > position and text[end - 1] == "\r" else end
 
 
-__all__ = ("EnvFile",)
+__all__ = ("EnvFile", "require_plain")

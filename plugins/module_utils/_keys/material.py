@@ -176,6 +176,13 @@ def encoding_for_new_key(replaced: MasterKey, wanted: str) -> str:
     return "hex" if replaced.encoding == "passphrase" else replaced.encoding
 
 
+def written_like(new_key: MasterKey, replaced: MasterKey, wanted: str) -> MasterKey:
+    """Return the new key in the encoding that it will stand in: a passphrase has only its own."""
+    if "passphrase" in (new_key.encoding, replaced.encoding) and wanted == "auto":
+        return new_key
+    return new_key if new_key.encoding == "passphrase" else new_key.in_encoding(encoding_for_new_key(replaced, wanted))
+
+
 def doubts_about(key: MasterKey) -> list[str]:
     """List what is lawful but probably a mistake: white space at an edge, a short or a 64-character passphrase."""
     if key.encoding != "passphrase":
@@ -201,4 +208,5 @@ __all__ = (
     "fingerprint_of",
     "generate_key",
     "parse_key",
+    "written_like",
 )

@@ -33,7 +33,7 @@ def keep_backups(
     installation: Installation, *, backup_dir: str, retention_days: float, allow_empty: bool, now: datetime.datetime, write: bool
 ) -> dict[str, t.Any]:
     """Make a backup, and remove those past their time."""
-    doomed = _expired(backup_dir, app=installation.profile.app, now=now, known=None)
+    doomed = _expired(backup_dir, app=installation.profile.app, now=now, known=None, spare_newest=False)
     result: dict[str, t.Any] = {"changed": True, "removed": [note["path"] for note in doomed]}
     result["_before"] = {"backups": _names(backup_dir, installation)}
     if write:
@@ -54,7 +54,7 @@ def prune_backups(
 ) -> dict[str, t.Any]:
     """Remove backups past their time and, if asked, those that no known key opens."""
     known = read_keys(installation).by_fingerprint() if unreadable else None
-    doomed = _expired(backup_dir, app=installation.profile.app, now=now, known=known)
+    doomed = _expired(backup_dir, app=installation.profile.app, now=now, known=known, spare_newest=True)
     before = _names(backup_dir, installation)
     for note in doomed if write else ():
         _remove_backup(note)
@@ -136,12 +136,12 @@ def _make_backup(
     """
     keys = read_keys(installation)
     database = installation.database()
-    files.ensure_private_directory(backup_dir)
+    is_new = files.ensure_private_directory(backup_dir) and not os.listdir(backup_dir)
     stamp = now.astimezone(datetime.timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")
     path = os.path.join(backup_dir, f"{installation.profile.app}-{stamp}.db")
     partial = path + ".partial"
-    copy_database(database.path, partial)
     try:
+        copy_database(database.path, partial)
         check_integrity(partial)
         census = _refuse_useless(installation, keys, partial, allow_empty=allow_empty)
         note = {
@@ -159,6 +159,8 @@ def _make_backup(
         files.rename_file(partial, path)
     except BaseException:
         remove_database(partial)
+        if is_new:
+            os.rmdir(backup_dir)
         raise
     remove_database(partial)
     return note
@@ -231,14 +233,16 @@ def _restore_to_copy(note: t.Mapping[str, t.Any], target: str) -> None:
     copy_database(note["path"], target)
 
 
-def _expired(backup_dir: str, *, app: str, now: datetime.datetime, known: t.Container[str] | None) -> list[dict[str, t.Any]]:
-    """List what may go: past its time, but never the newest; and what none of the C(known) keys opens, if given."""
+def _expired(
+    backup_dir: str, *, app: str, now: datetime.datetime, known: t.Container[str] | None, spare_newest: bool
+) -> list[dict[str, t.Any]]:
+    """List what may go: past its time, perhaps but the newest; and what none of the C(known) keys opens, if given."""
     stamp = written(now)
     doomed = []
     for position, note in enumerate(list_backups(backup_dir, app=app)):
         needs = note.get("keys") or {}
         unreadable = known is not None and needs and not all(mark in known for mark in needs)
-        if unreadable or (position and str(note.get("expires_at", "")) < stamp):
+        if unreadable or ((position or not spare_newest) and str(note.get("expires_at", "")) < stamp):
             doomed.append(note)
     return doomed
 

@@ -25,8 +25,9 @@ class Census(t.NamedTuple):
     """What a pass over the whole database saw.
 
     C(fields) hold sealed values; C(undeclared) are those of them that the profile does not name although it names some.
-    C(strangers) look sealed and open under nothing, in columns where nothing opens. C(foreign_at) names a few values that
-    nothing opens although they are in fields. C(canary) is the fingerprint that the canary is under.
+    Where a profile names no fields, C(strangers) look sealed and open under nothing, in columns where nothing opens.
+    C(foreign_at) names a few values that nothing opens although they are in fields. C(canary) is the fingerprint that the
+    canary is under.
     """
 
     fields: tuple[FieldCount, ...]
@@ -120,6 +121,8 @@ def take_census(
                 for address in counted.unopened_at[: FOREIGN_NAMED - len(foreign_at)]
             )
     undeclared = tuple(c.field for c in found if profile.fields and not c.is_declared)
+    if profile.fields:
+        strangers.clear()
     return Census(tuple(found), tuple(strangers), undeclared, tuple(foreign_at), canary.mark, canary.is_expected, tuple(tables))
 
 

@@ -13,7 +13,8 @@ import os
 import typing as t
 
 from .._errors import KeyFormatError, KeyMissingError, ServiceError
-from .._keys.material import MasterKey, encoding_for_new_key, generate_key
+from .._keys.envfile import require_plain
+from .._keys.material import MasterKey, encoding_for_new_key, generate_key, written_like
 from .._system import files
 from .due import judge_due, written
 from .installation import Installation
@@ -71,6 +72,9 @@ def stage(
         _refuse_same(active, new_key)
     seen = observe(installation, keys=keys)
     seen.require_usable(discover="include", allow_empty=allow_empty, canary_required=installation.profile.canary_required)
+    if new_key is not None:
+        new_key = written_like(new_key, active, installation.key_encoding)
+        require_plain(installation.env_var, new_key.reveal_text())
     if write:
         fresh = new_key or generate_key(
             encoding=encoding_for_new_key(active, installation.key_encoding), entropy=os.urandom

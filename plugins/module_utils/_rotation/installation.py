@@ -116,7 +116,11 @@ class Installation:
             self.env_var, key.reveal_text(), duplicates=self.env_duplicates, where=str(self.env_file)
         )
         if changed != content:
-            files.replace_file_content(str(self.env_file), changed)
+            self.write_env_content(changed)
+
+    def write_env_content(self, content: bytes) -> None:
+        """Replace the env file's bytes in one step; owner, mode and context stay."""
+        files.replace_file_content(str(self.env_file), content)
 
     def key_from_file(self, path: str) -> MasterKey:
         """Return the key in a key file on this host."""

@@ -12,7 +12,8 @@ import datetime
 import typing as t
 
 from .._errors import KeyFormatError, KeyMissingError
-from .._keys.material import MasterKey
+from .._keys.envfile import require_plain
+from .._keys.material import MasterKey, written_like
 from .custody import remember_activation
 from .installation import Installation
 from .observe import Keys, Observation, read_keys
@@ -39,6 +40,10 @@ def rotate(
         write: False is the full dry run.
     """
     keys = _keys(installation, old_key, new_key)
+    if new_key is not None and keys.active is not None:
+        new_key = keys.staged = written_like(new_key, keys.active, installation.key_encoding)
+        if options.until != "rewrapped":
+            require_plain(installation.env_var, new_key.reveal_text())
     walk = Walk(installation, options, keys=keys if old_key is not None else None)
     before = walk.look(keys)
     target = walk.check(before)

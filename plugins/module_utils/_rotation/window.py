@@ -28,6 +28,7 @@ class Window:
 
     def __init__(self, run: Run) -> None:
         self._run = run
+        self._env_before: bytes | None = None
 
     def pass_through(
         self, before: Observation, target: MasterKey, origin: MasterKey | None, steps: t.Sequence[str], *, is_rotated: bool
@@ -106,6 +107,8 @@ class Window:
         keyring = self._run.installation.keyring
         if keys.active is not None and keys.active not in (target, keys.staged if self._run.options.back else None):
             keyring.write("withdrawn" if self._run.options.back else "previous", keys.active)
+        if self._env_before is None:
+            self._env_before = self._run.installation.env_content()
         self._run.installation.write_env_key(target)
 
     def _scrub(self) -> None:
@@ -153,6 +156,8 @@ class Window:
                 self._run.installation, keys=before.keys, target=origin, census=before.census, include_new_fields=True,
                 lock_timeout_s=self._run.options.lock_timeout_s,
             )
+            if self._env_before is not None:
+                self._run.installation.write_env_content(self._env_before)
             self._run.installation.write_env_key(origin)
             self._run.start(service)
         except ServosError as second:

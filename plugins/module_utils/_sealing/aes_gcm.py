@@ -32,6 +32,8 @@ _TAG_BYTES = 16
 _SMALLEST = _NONCE_BYTES + _TAG_BYTES
 _SMALLEST_BASE64 = 40
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?\Z")
+# A digest in hex is well-formed Base64 too, but no 40 random characters of Base64 are all hex digits.
+_HEX_ONLY = re.compile(r"[0-9a-f]+\Z|[0-9A-F]+\Z")
 _HEX = re.compile(r"(?:[0-9a-f]{2})*\Z")
 _LONG_NONCE_HEX = 32
 _TAG_HEX = 32
@@ -80,9 +82,9 @@ class Base64Codec(Codec):
     name = "aes256gcm_base64"
 
     def looks_sealed(self, stored: t.Any) -> bool:
-        if isinstance(stored, bytes):
+        if not isinstance(stored, str) or len(stored) < _SMALLEST_BASE64 or _BASE64.match(stored) is None:
             return False
-        return isinstance(stored, str) and len(stored) >= _SMALLEST_BASE64 and _BASE64.match(stored) is not None
+        return _HEX_ONLY.match(stored) is None
 
     def open(self, cipher: Cipher, stored: t.Any) -> bytes | None:
         try:

@@ -31,6 +31,8 @@ _MAGIC = b"SQLite format 3\x00"
 _WAL_VERSION = 2
 # Measured: a 16 MB cache cuts the fsyncs of a rollback journal six times; the memory stays within 25 MB.
 _CACHE_KIB = 16 * 1024
+_READ_TIMEOUT_S = 10
+_CANNOT_OPEN = "unable to open database file"
 
 
 class SqliteDatabase:
@@ -69,11 +71,13 @@ class SqliteDatabase:
             connection, immutable = self._try_read_only()
             if connection is None:
                 directory = stack.enter_context(_private_copy(self.path))
-                connection = _connect(os.path.join(directory, "copy.db"), "mode=rw", timeout_s=5)
-                _first_read(connection, self.path)
+                connection = _connect(os.path.join(directory, "copy.db"), "mode=rw", timeout_s=_READ_TIMEOUT_S)
+                with self._translated(_READ_TIMEOUT_S):
+                    _first_read(connection)
             stack.callback(connection.close)
             before = _stamps(self.path)
-            yield SqliteReader(connection)
+            with self._translated(_READ_TIMEOUT_S):
+                yield SqliteReader(connection)
             if immutable and before != _stamps(self.path):
                 raise StoreError(f"the database {self.path} was opened by another process while it was being read; run again")
 
@@ -83,9 +87,13 @@ class SqliteDatabase:
             return None, False
         # Nobody has a WAL database open that lacks both files; a plain read-only connection would leave them behind.
         immutable = self._is_wal and not shared
-        connection = _connect(self.path, "mode=ro&immutable=1" if immutable else "mode=ro", timeout_s=5)
+        connection = _connect(self.path, "mode=ro&immutable=1" if immutable else "mode=ro", timeout_s=_READ_TIMEOUT_S)
         try:
-            _first_read(connection, self.path)
+            with self._translated(_READ_TIMEOUT_S):
+                _first_read(connection)
+        except StoreBusyError:
+            connection.close()
+            raise
         except StoreError:
             connection.close()
             if journal or wal:
@@ -180,11 +188,11 @@ class SqliteDatabase:
                     f"the database {self.path} stayed locked for {lock_timeout_s:g} s (processes that have it open: {pids}); "
                     "nothing was changed; stop the other writer or raise lock_timeout"
                 ) from None
-            if "readonly" in text or "read-only" in text:
+            if "readonly" in text or "read-only" in text or (_CANNOT_OPEN in text and not os.access(os.path.dirname(self.path), os.W_OK)):
                 raise StoreError(
                     f"the database {self.path} cannot be written (read-only file or file system); nothing was changed"
                 ) from None
-            if "full" in text:
+            if "full" in text or ("disk I/O" in text and not free_bytes(self.path)):
                 raise StoreError(f"no space left on the disk of {self.path}; nothing was changed; make room and run again") from None
             raise StoreError(f"SQLite refused {self.path}: {text}; nothing was changed") from None
 
@@ -231,11 +239,8 @@ def _connect(path: str, how: str, *, timeout_s: float) -> sqlite3.Connection:
         raise StoreError(f"SQLite cannot open {path}: {error}") from None
 
 
-def _first_read(connection: sqlite3.Connection, path: str) -> None:
-    try:
-        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except sqlite3.Error as error:
-        raise StoreError(f"SQLite cannot read {path}: {error}") from None
+def _first_read(connection: sqlite3.Connection) -> None:
+    connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
 
 
 __all__ = ("SqliteDatabase",)

@@ -36,14 +36,14 @@ def ensure_private_directory(path: str) -> bool:
     except FileNotFoundError:
         found = None
     except OSError as error:
-        raise _file_error("look at", path, error) from None
+        raise file_error("look at", path, error) from None
     if found is None:
         try:
             os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
             os.mkdir(path, 0o700)
             fsync_directory(os.path.dirname(path))
         except OSError as error:
-            raise _file_error("make the directory", path, error) from None
+            raise file_error("make the directory", path, error) from None
         return True
     if not stat.S_ISDIR(found.st_mode):
         raise FileError(f"{path} is not a directory (or is a symbolic link); move it away or name another one")
@@ -72,7 +72,7 @@ def replace_file_content(path: str, content: bytes) -> None:
     try:
         before = os.stat(target)
     except OSError as error:
-        raise _file_error("look at", path, error) from None
+        raise file_error("look at", path, error) from None
     if not stat.S_ISREG(before.st_mode):
         raise FileError(f"{path} is not a regular file")
 
@@ -105,7 +105,7 @@ def _write(path: str, content: bytes, *, prepare: t.Callable[[int], None] | None
         fsync_directory(directory)
     except OSError as error:
         _remove_quietly(temporary)
-        raise _file_error("write", path, error) from None
+        raise file_error("write", path, error) from None
 
 
 def _copy_extended_attributes(source: str, descriptor: int) -> None:
@@ -157,7 +157,7 @@ def read_file(path: str, *, limit_bytes: int = 4 * 1024 * 1024) -> bytes:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
-        raise _file_error("read", path, error) from None
+        raise file_error("read", path, error) from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise FileError(f"cannot read {path}: it is not a regular file")
@@ -175,7 +175,7 @@ def remove_file(path: str) -> bool:
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise _file_error("remove", path, error) from None
+        raise file_error("remove", path, error) from None
     fsync_directory(os.path.dirname(path))
     return True
 
@@ -190,12 +190,12 @@ def destroy_file(path: str) -> bool:
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise _file_error("overwrite", path, error) from None
+        raise file_error("overwrite", path, error) from None
     try:
         os.write(descriptor, b"\x00" * os.fstat(descriptor).st_size)
         os.fsync(descriptor)
     except OSError as error:
-        raise _file_error("overwrite", path, error) from None
+        raise file_error("overwrite", path, error) from None
     finally:
         os.close(descriptor)
     return remove_file(path)
@@ -207,7 +207,7 @@ def rename_file(source: str, target: str) -> None:
         os.replace(source, target)
         fsync_directory(os.path.dirname(target))
     except OSError as error:
-        raise _file_error("rename to", target, error) from None
+        raise file_error("rename to", target, error) from None
 
 
 def fsync_file(path: str) -> None:
@@ -220,7 +220,7 @@ def fsync_file(path: str) -> None:
             os.close(descriptor)
         fsync_directory(os.path.dirname(os.path.abspath(path)))
     except OSError as error:
-        raise _file_error("make durable", path, error) from None
+        raise file_error("make durable", path, error) from None
 
 
 def fsync_directory(path: str) -> None:
@@ -252,7 +252,8 @@ def _remove_quietly(path: str) -> None:
         os.unlink(path)
 
 
-def _file_error(what: str, path: str, error: OSError) -> FileError:
+def file_error(what: str, path: str, error: OSError) -> FileError:
+    """Say what failed on which file, why, and what to do about it."""
     if error.errno == errno.ENOSPC:
         return FileError(f"cannot {what} {path}: no space left on its disk; make room and run again")
     if error.errno == errno.EROFS:
@@ -267,6 +268,7 @@ def _file_error(what: str, path: str, error: OSError) -> FileError:
 __all__ = (
     "destroy_file",
     "ensure_private_directory",
+    "file_error",
     "free_bytes",
     "fsync_directory",
     "fsync_file",

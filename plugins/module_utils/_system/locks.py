@@ -20,7 +20,8 @@ import socket
 import time
 import typing as t
 
-from .._errors import FileError, HeldLockError
+from .._errors import HeldLockError
+from .files import file_error
 
 
 @contextlib.contextmanager
@@ -36,7 +37,7 @@ def exclusive_lock(path: str, *, purpose: str) -> t.Iterator[None]:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise FileError(f"cannot open the lock file {path}: {os.strerror(error.errno or 0)}") from None
+        raise file_error("open the lock file", path, error) from None
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -44,13 +45,21 @@ def exclusive_lock(path: str, *, purpose: str) -> t.Iterator[None]:
             raise HeldLockError(
                 f"another run is at work on this installation: {_holder(descriptor)}; wait for it to end, then run again"
             ) from None
+        _sign(descriptor, path, purpose)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _sign(descriptor: int, path: str, purpose: str) -> None:
+    """Write into the lock file who holds it."""
+    try:
         started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         note = {"host": socket.gethostname(), "pid": os.getpid(), "since": started, "purpose": purpose}
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(note).encode("utf-8"), 0)
-        yield
-    finally:
-        os.close(descriptor)
+    except OSError as error:
+        raise file_error("write", path, error) from None
 
 
 def _holder(descriptor: int) -> str:
