@@ -97,13 +97,24 @@ def strategy(name: str, *arguments: str) -> Cost:
     return Cost(*json.loads(said))
 
 
-def interleaved(runs: t.Mapping[str, t.Callable[[], Cost]], *, repeat: int) -> dict[str, Cost]:
-    """Run each in turn, several times over, and return the median of each."""
-    seen: dict[str, list[Cost]] = {name: [] for name in runs}
-    for _ in range(repeat):
-        for name, run in runs.items():
-            seen[name].append(run())
-    return {name: median(costs) for name, costs in seen.items()}
+class Rounds:
+    """What each of several runs cost in each round; in a round they run one after the other, and the first has no fixed place."""
+
+    def __init__(self, runs: t.Mapping[str, t.Callable[[], Cost]], *, repeat: int) -> None:
+        self._seen: dict[str, list[Cost]] = {name: [] for name in runs}
+        names = list(runs)
+        for turn in range(repeat):
+            for name in names[turn % len(names) :] + names[: turn % len(names)]:
+                self._seen[name].append(runs[name]())
+
+    def cost(self, name: str) -> Cost:
+        """Return the median cost of one."""
+        return median(self._seen[name])
+
+    def ratio(self, above: str, *below: str, of: str = "cpu_s") -> float:
+        """Return the median of the rounds' own ratios: what makes the machine slow for a while is in both parts of them."""
+        rounds = zip(self._seen[above], *(self._seen[name] for name in below))
+        return statistics.median(getattr(top, of) / sum(getattr(cost, of) for cost in rest) for top, *rest in rounds)
 
 
 def median(costs: t.Sequence[Cost]) -> Cost:
@@ -123,7 +134,8 @@ class Report:
 
     def __init__(self) -> None:
         self.rows: list[dict[str, t.Any]] = []
-        print(f"{'':3} {'what':70} {'n':>8} {'CPU s':>9} {'wall s':>9} {'mem MB':>7} {'wrote MB':>9} {'ratio':>8} {'goal':>9}  ok", flush=True)
+        names = f"{'CPU s':>9} {'wall s':>9} {'mem MB':>7} {'wrote MB':>9} {'figure':>8} {'goal':>9}  ok"
+        print(f"{'':3} {'what':78} {'n':>8} {names}", flush=True)
 
     def figure(self, goal_id: str, what: str, n: int, cost: Cost) -> None:
         """Add what something took."""
@@ -146,7 +158,7 @@ class Report:
         self.rows.append(row)
         ok = {True: "yes", False: "NO", None: ""}[row.get("ok")]
         print(
-            f"{row['goal']:3} {row['what']:70} {row.get('n', ''):>8} {_shown(row.get('cpu_s'), 3):>9} {_shown(row.get('wall_s'), 3):>9} "
+            f"{row['goal']:3} {row['what']:78} {row.get('n', ''):>8} {_shown(row.get('cpu_s'), 3):>9} {_shown(row.get('wall_s'), 3):>9} "
             f"{_shown(row.get('memory_mb'), 1):>7} {_shown(row.get('written_mb'), 1):>9} {_shown(row.get('ratio'), 2):>8} "
             f"{row.get('limit') or '':>9}  {ok}".rstrip(),
             flush=True,

@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from installations import OLD, Servos, b64, reference
-from module_runs import MODULES
-from provara_installation import Provara
+
+pytest.register_assert_rewrite("installations", "provara_installation", "playbook_runs")
+
+from installations import OLD, Servos, b64, reference  # noqa: E402
+from module_runs import MODULES  # noqa: E402
+from provara_installation import Provara  # noqa: E402
 
 
 @pytest.fixture(scope="session")

@@ -30,6 +30,7 @@ class Outcome(NamedTuple):
     code: int
     result: dict[str, Any]
     printed: str
+    complaints: str
 
     @property
     def failed(self) -> bool:
@@ -46,7 +47,8 @@ class Outcome(NamedTuple):
 
     @property
     def warnings(self) -> str:
-        return " | ".join(map(str, self.result.get("warnings", ())))
+        """What it warned of; without Ansible around it, a module prints that on standard error."""
+        return " ".join([*map(str, self.result.get("warnings", ())), self.complaints])
 
     def __getitem__(self, name: Any) -> Any:
         return self.result[name]
@@ -59,7 +61,7 @@ class ModuleRun:
         self, name: str, arguments: dict[str, Any], *, check: bool = False, prepare: Sequence[Callable[[], None]] = ()
     ) -> None:
         module = importlib.import_module(f"{_PACKAGE}.{name}")
-        self._printed = tempfile.TemporaryFile()  # noqa: SIM115 - closed by wait
+        self._streams = [tempfile.TemporaryFile() for _ in range(2)]  # noqa: SIM115 - output and errors, closed by wait
         sys.stdout.flush()
         sys.stderr.flush()
         self.pid = os.fork()
@@ -71,9 +73,9 @@ class ModuleRun:
         try:
             os.setsid()
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-            for number in (1, 2):
-                os.dup2(self._printed.fileno(), number)
-            self._printed.close()
+            for number, stream in enumerate(self._streams, start=1):
+                os.dup2(stream.fileno(), number)
+                stream.close()
             sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
             for step in prepare:
                 step()
@@ -100,14 +102,16 @@ class ModuleRun:
                 self.kill_all()
                 raise AssertionError("the module did not end")
             time.sleep(0.002)
-        with self._printed:
-            self._printed.seek(0)
-            printed = self._printed.read().decode("utf-8", "replace")
+        texts = []
+        for stream in self._streams:
+            with stream:
+                stream.seek(0)
+                texts.append(stream.read().decode("utf-8", "replace"))
         try:
-            result = json.loads(printed)
+            result = json.loads(texts[0])
         except ValueError:
             result = {}
-        return Outcome(os.waitstatus_to_exitcode(status), result, printed)
+        return Outcome(os.waitstatus_to_exitcode(status), result, texts[0] + texts[1], texts[1])
 
     def descendants(self) -> list[int]:
         """List the processes that it started, and theirs."""
@@ -134,7 +138,7 @@ def parent_of(pid: int) -> int | None:
 
 
 def without_override() -> None:
-    """Make the permissions of files hold for root too (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH)."""
+    """Make the permissions of files hold for root too: drop CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH."""
     libc = ctypes.CDLL(None, use_errno=True)
     header, words = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
     if libc.capget(header, words):

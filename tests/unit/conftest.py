@@ -17,7 +17,10 @@ import pytest
 from Cryptodome.Cipher import AES
 from hypothesis import HealthCheck, settings
 
-settings.register_profile("servos", max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+# The same examples in every run, and no database of them in the checkout.
+settings.register_profile(
+    "servos", max_examples=60, deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("servos")
 
 TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -110,7 +113,7 @@ def make_database(tmp_path):
 
 @pytest.fixture
 def dump():
-    """Return every row of every table of a database as plain sqlite3 sees it, types included."""
+    """Return every row of every table of a database, in its own order, as plain sqlite3 sees it, types included."""
 
     def of(path):
         connection = sqlite3.connect(path)
@@ -119,11 +122,23 @@ def dump():
         found = {}
         for name in names:
             quoted = '"' + name.replace('"', '""') + '"'
-            found[name] = sorted(connection.execute("SELECT * FROM " + quoted).fetchall(), key=repr)
+            found[name] = connection.execute("SELECT * FROM " + quoted).fetchall()
         connection.close()
         return found
 
     return of
+
+
+def run_command(argv):
+    """Run a command as AnsibleModule.run_command does."""
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    return done.returncode, done.stdout.decode("utf-8"), done.stderr.decode("utf-8")
+
+
+@pytest.fixture(scope="session")
+def runner():
+    """The runner that services are given."""
+    return run_command
 
 
 @pytest.fixture
@@ -138,7 +153,7 @@ def make_installation(tmp_path):
             env_file.write_text(env_text or (variable + "=" + key_bytes.hex() + "\n"))
         options.setdefault("service_manager", "none")
         options.setdefault("state_dir", str(tmp_path / "state"))
-        made = Installation(dict(options, app=app, database=database, env_file=str(env_file)))
+        made = Installation(dict(options, app=app, database=database, env_file=str(env_file)), run=run_command)
         if staged is not None:
             made.keyring.write("staged", made.parse(staged.hex(), where="the test"))
         return made

@@ -200,6 +200,27 @@ def test_a_new_key_is_written_as_the_old_one_unless_asked(text, derivation, want
 
 
 @pytest.mark.parametrize(
+    ("new", "replaced", "wanted", "text"),
+    [
+        pytest.param(HEX, "00" * 32, "auto", HEX, id="hex-like-hex"),
+        pytest.param(HEX.upper(), "00" * 32, "auto", HEX, id="capitals-are-normalised"),
+        pytest.param(B64, "00" * 32, "auto", HEX, id="base64-like-hex"),
+        pytest.param(URL[:-1], "A" * 43, "auto", B64, id="url-like-base64"),
+        pytest.param(HEX, "00" * 32, "base64", B64, id="as-asked"),
+    ],
+)
+def test_a_key_that_is_brought_along_is_written_as_the_one_it_replaces(new, replaced, wanted, text):
+    made = material.written_like(parse(new), parse(replaced), wanted)
+    assert (made.reveal_text(), made.reveal_bytes()) == (text, RAW)
+
+
+@pytest.mark.parametrize(("new", "replaced"), [("a passphrase", HEX), (HEX.upper(), "a passphrase"), ("one", "other")])
+def test_a_passphrase_is_written_only_as_itself(new, replaced):
+    made = material.written_like(parse(new, derivation="hex_or_sha256"), parse(replaced, derivation="hex_or_sha256"), "auto")
+    assert made.reveal_text() == new
+
+
+@pytest.mark.parametrize(
     ("text", "words"),
     [
         pytest.param(HEX, [], id="hex"),

@@ -77,6 +77,7 @@ def test_has_no_dictionary_to_print():
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS.keys())
 def test_every_form_that_a_log_could_hold_is_masked(form):
     assert form in key().forms()
+    assert form in material.parse_key(RAW.hex(), derivation="raw32", where="the test").forms()
 
 
 def test_forms_are_distinct_and_not_empty():
@@ -88,7 +89,9 @@ def test_forms_are_distinct_and_not_empty():
 
 # Letters that no message of ours has, so that a hit is a leak and no chance.
 _ODD = st.text(alphabet="qQ\u00e6\u00f8#@%&\u4e16\udc80" + "\t\n", min_size=4, max_size=80)
-_NEARLY = st.builds(lambda head, tail: head + tail, st.sampled_from(list(FORMS.values())), st.sampled_from(["q", " ", "==", "0", "\n", "\u00e6"]))
+_NEARLY = st.builds(
+    lambda head, tail: head + tail, st.sampled_from(list(FORMS.values())), st.sampled_from(["q", " ", "==", "0", "\n", "\u00e6"])
+)
 _CUT = st.builds(lambda form, size: form[:size], st.sampled_from(list(FORMS.values())), st.integers(6, 42))
 
 

@@ -1,0 +1,89 @@
+# Copyright (c) 2026, servos.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The playbooks as a user runs them: the whole life of a key, and the errors that end one early."""
+
+from __future__ import annotations
+
+from evidence import Snapshot
+from installations import OLD, Servos, assert_same, b64, fingerprint, seal
+from playbook_runs import play
+
+
+def without_backups(servos: Servos, snapshot: Snapshot) -> Snapshot:
+    return {name: facts for name, facts in snapshot.items() if not name.startswith(str(servos.backup_dir))}
+
+
+def test_a_key_is_tried_rehearsed_rotated_and_taken_back(servos: Servos) -> None:
+    before = servos.snapshot(directory_times=True)
+    dry = play(servos, "rotate", "--check", "--diff", "-e", "servos_rotation_id=one")
+    assert (dry.code, dry.stats["failed"]) == (0, 0), dry.text
+    assert "Would rewrap 61 values" in dry.text
+    assert_same(before, servos.snapshot(directory_times=True))
+
+    before = servos.snapshot()
+    rehearsed = play(servos, "rehearse")
+    assert rehearsed.code == 0, rehearsed.text
+    assert "61 values" in rehearsed.text
+    assert_same(without_backups(servos, before), without_backups(servos, servos.snapshot()))
+    assert not (servos.folder / "var" / "rehearsal").exists()
+
+    rotated = play(servos, "rotate", "--diff", "-e", "servos_rotation_id=one")
+    assert rotated.code == 0, rotated.text
+    new = servos.env_text()
+    assert servos.process_key_text() == new != b64(OLD)
+    servos.assert_all_under(new, b64(OLD))
+    assert f"env_key: {fingerprint(OLD)}" in rotated.text
+
+    before = servos.snapshot()
+    again = play(servos, "rotate", "-e", "servos_rotation_id=one")
+    assert (again.code, again.stats["changed"]) == (0, 0), again.text
+    assert_same(before, servos.snapshot())
+
+    taken_back = play(servos, "rollback")
+    assert taken_back.code == 0, taken_back.text
+    assert servos.process_key_text() == servos.env_text() == b64(OLD)
+    servos.assert_all_under(b64(OLD), new)
+
+
+def test_the_api_is_used_where_it_is_named_and_the_key_retired_with_its_backups(servos: Servos) -> None:
+    done = play(servos, "rotate", "-e", "servos_rotation_id=one", servos_api_url=servos.url, servos_api_token_file=str(servos.token_file))
+    assert done.code == 0, done.text
+    assert servos.log.read_text().count("rotation committed") == 1
+    assert servos.process_key_text() == servos.env_text()
+    servos.assert_all_under(servos.env_text(), b64(OLD))
+    assert len(list(servos.backup_dir.glob("*.db"))) == 1
+    retired = play(servos, "retire")
+    assert retired.code == 0, retired.text
+    assert list(servos.state_dir.glob("*.key")) == []
+    assert list(servos.backup_dir.iterdir()) == []
+
+
+def test_nothing_begins_without_a_way_to_prove_the_end(servos: Servos) -> None:
+    before = servos.snapshot()
+    done = play(servos, "rotate", "-e", "servos_rotation_id=one", servos_probes=[])
+    assert (done.code, done.stats["changed"]) == (2, 0)
+    assert "servos_probes" in done.text
+    assert "servos_verify_application" in done.text
+    assert_same(before, servos.snapshot())
+
+
+def test_an_error_is_one_and_is_shown_in_full(servos: Servos) -> None:
+    servos.sql("UPDATE servers SET ssh_private_key = ? WHERE id = 1", seal(b"elsewhere", b"\1" * 32))
+    before = servos.snapshot()
+    done = play(servos, "rotate", "-e", "servos_rotation_id=one")
+    assert (done.code, done.stats["failed"], done.stats["changed"]) == (2, 1, 0)
+    assert "servers.ssh_private_key of id=1" in done.text
+    assert "Traceback" not in done.text
+    assert "censored" not in done.text
+    assert_same(before, servos.snapshot())
+
+
+def test_a_probe_that_reads_wrongly_fails_the_play_and_keeps_the_previous_key(servos: Servos) -> None:
+    probe = {"name": "a value that is not there", "url": f"{servos.url}/api/servers/9999/reveal", "token_file": str(servos.token_file)}
+    done = play(servos, "rotate", "-e", "servos_rotation_id=one", servos_probes=[probe])
+    assert done.code == 2
+    assert "a value that is not there: answered 404, expected 200" in done.text
+    assert (servos.state_dir / "previous.key").read_text() == b64(OLD)
+    assert play(servos, "retire", servos_probes=[probe]).code == 2
+    assert (servos.state_dir / "previous.key").exists()
