@@ -17,7 +17,7 @@ import typing as t
 from .._errors import ForeignValueError, ProfileError
 from .._sealing.aes_gcm import Cipher
 from .._stores.shapes import Table
-from .counting import FOREIGN_NAMED, Canary, FieldCount, Reader, TableScan
+from .counting import FOREIGN_NAMED, Canary, FieldCount, Reader, TableScan, columns_to_scan
 from .profile import Field, Profile
 
 
@@ -106,9 +106,10 @@ def take_census(
     foreign_at: list[str] = []
     canary = Canary(profile)
     for table in tables:
-        scan = TableScan(table, profile, order, leave_out)
-        if not scan.columns:
+        columns = columns_to_scan(reader, table, profile, leave_out)
+        if not columns:
             continue
+        scan = TableScan(table, columns, profile, order)
         scan.run(reader, canary)
         for counted in scan.counts():
             if not counted.is_field:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import typing as t
 
-from .._sealing.aes_gcm import Cipher, Codec
+from .._sealing.aes_gcm import SMALLEST, SMALLEST_BASE64, Cipher, Codec
 from .._sealing.codecs import CODECS, codec_named
 from .._sealing.json_leaves import has_long_string, leaves_of, may_be_json
 from .._stores.shapes import Table
@@ -27,6 +27,9 @@ class Reader(t.Protocol):
 
     def rows(self, table: Table, columns: t.Sequence[str]) -> t.Iterator[tuple[tuple[t.Any, ...], tuple[t.Any, ...]]]:
         """Yield address and cells of each row."""
+
+    def long_columns(self, table: Table, columns: t.Sequence[str], *, text_bytes: int, blob_bytes: int) -> set[str]:
+        """Return the columns in which any cell is that long."""
 
     def key_of(self, table: Table, address: tuple[t.Any, ...]) -> str:
         """Say which row lies at an address."""
@@ -187,13 +190,27 @@ class _Group:
             counted.plain += 1
 
 
+def columns_to_scan(reader: Reader, table: Table, profile: Profile, leave_out: t.Container[tuple[str, str]]) -> tuple[str, ...]:
+    """Choose the columns that the profile names, or in which anything is long enough to be a sealed value."""
+    ignored = {column for name, column in profile.ignore if name == table.name}
+    columns = [c for c in table.columns if c not in ignored and (table.name, c) not in leave_out]
+    if not columns:
+        return ()
+    wanted = reader.long_columns(table, columns, text_bytes=SMALLEST_BASE64, blob_bytes=SMALLEST)
+    for field in profile.fields:
+        if field.table == table.name or len(field.columns) > 1:
+            wanted.update(field.columns)
+    if wanted.intersection(columns) and profile.canary_row:
+        wanted.update(table.key)
+    return tuple(column for column in columns if column in wanted)
+
+
 class TableScan:
     """One pass over one table."""
 
-    def __init__(self, table: Table, profile: Profile, order: list[tuple[str, Cipher]], leave_out: t.Container[tuple[str, str]]) -> None:
+    def __init__(self, table: Table, columns: tuple[str, ...], profile: Profile, order: list[tuple[str, Cipher]]) -> None:
         self.table = table
-        ignored = {column for name, column in profile.ignore if name == table.name}
-        self.columns = tuple(c for c in table.columns if c not in ignored and (table.name, c) not in leave_out)
+        self.columns = columns
         here = {field.columns: field for field in profile.fields if field.table == table.name}
         self._groups = self._find_groups(here, profile, order)
         grouped = {position for group in self._groups for position in group.positions}
@@ -257,4 +274,4 @@ class TableScan:
             yield from column.paths.values()
 
 
-__all__ = ("FOREIGN_NAMED", "Canary", "FieldCount", "Reader", "TableScan")
+__all__ = ("FOREIGN_NAMED", "Canary", "FieldCount", "Reader", "TableScan", "columns_to_scan")

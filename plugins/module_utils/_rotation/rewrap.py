@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import typing as t
 
-from .._errors import ForeignValueError, StoreError
+from .._errors import ForeignValueError
 from .._sealing.aes_gcm import Cipher, Codec
 from .._sealing.codecs import CODECS, codec_named
 from .._sealing.json_leaves import may_be_json, replace_leaves
@@ -69,38 +69,38 @@ class Rewrapper:
         self._nonce_of = nonce_of
         self._tally = tally
 
-    def renewed(self, codec: Codec, stored: t.Any) -> t.Any:
-        """Return a new stored value, the same object if it is under the target already, or None if nothing opens it.
+    def renewing(self, codec: Codec) -> t.Callable[[t.Any], t.Any]:
+        """Return a function that gives a new stored value, the same object if it is under the target already, or None.
 
-        Raises:
-            StoreError: what was just sealed does not open again to the same plaintext.
+        The key that opened the last value is tried first. The function raises StoreError if what was just sealed does not
+        open again to the same plaintext.
         """
-        sources = self._sources
-        for position, (mark, cipher) in enumerate(sources):
-            plaintext = codec.open(cipher, stored)
-            if plaintext is None:
-                continue
-            if position:
-                sources.insert(0, sources.pop(position))
-            sealed = codec.seal(self._target, plaintext, self._nonce_of)
-            if codec.open(self._target, sealed) != plaintext:
-                raise StoreError("a value that was just sealed does not open again; is this machine sound? nothing was changed")
-            counts = self._tally.rewrapped
-            counts[mark] = counts.get(mark, 0) + 1
-            return sealed
-        if codec.open(self._target, stored) is not None:
-            self._tally.kept += 1
-            return stored
-        return None
+        renewers = [(mark, codec.renewer(cipher, self._target, self._nonce_of)) for mark, cipher in self._sources]
+        tally, counts, target = self._tally, self._tally.rewrapped, self._target
+
+        def renewed(stored: t.Any) -> t.Any:
+            for position, (mark, renew) in enumerate(renewers):
+                sealed = renew(stored)
+                if sealed is not None:
+                    if position:
+                        renewers.insert(0, renewers.pop(position))
+                    counts[mark] = counts.get(mark, 0) + 1
+                    return sealed
+            if codec.open(target, stored) is not None:
+                tally.kept += 1
+                return stored
+            return None
+
+        return renewed
 
     def of_group(self, field: Field) -> Rewrite:
         """Return the rewrite of a field that lies in several columns."""
-        codec = codec_named(field.codec)
+        renewed = self.renewing(codec_named(field.codec))
 
         def rewrite(address: t.Any, cells: tuple[t.Any, ...]) -> tuple[t.Any, ...]:
             if not any(cells):
                 return cells
-            new: tuple[t.Any, ...] | None = self.renewed(codec, cells)
+            new: tuple[t.Any, ...] | None = renewed(cells)
             if new is None:
                 raise _ForeignCellError(field, address)
             return new
@@ -113,24 +113,25 @@ class Rewrapper:
         whole = any(field.path is None and field.codec == text.name for field in fields)
         raw = any(field.codec == blob.name for field in fields)
         in_json = any(field.path is not None for field in fields)
-        renewed = self.renewed
+        renewed_text, renewed_blob = self.renewing(text), self.renewing(blob)
 
         def of_blob(cell: bytes) -> bytes | None:
-            new = renewed(blob, cell) if raw else None
+            new = renewed_blob(cell) if raw else None
             if new is None and whole:
-                new = renewed(text, cell)
+                new = renewed_text(cell)
                 if new is not None and new is not cell:
                     new = new.encode("ascii")
             return t.cast("bytes | None", new)
 
-        def rewrite(address: t.Any, cells: tuple[t.Any, ...]) -> tuple[t.Any, ...]:
-            cell = cells[0]
-            if cell is None or not cell:
-                return cells
+        def rewrite_cell(address: t.Any, cell: t.Any) -> t.Any:
+            if not cell:
+                return cell
             if isinstance(cell, str):
-                new = renewed(text, cell) if whole else None
-                if new is None and in_json and may_be_json(cell):
-                    new = replace_leaves(cell, lambda leaf: renewed(text, leaf) if text.looks_sealed(leaf) else None)
+                new = renewed_text(cell) if whole else None
+                if new is not None:
+                    return new
+                if in_json and may_be_json(cell):
+                    new = replace_leaves(cell, lambda leaf: renewed_text(leaf) if text.looks_sealed(leaf) else None)
                 if new is None and whole and text.looks_sealed(cell):
                     raise _ForeignCellError(fields[0], address)
             elif isinstance(cell, bytes):
@@ -139,9 +140,9 @@ class Rewrapper:
                     raise _ForeignCellError(fields[0], address)
             else:
                 new = None
-            return cells if new is None else (new,)
+            return cell if new is None else new
 
-        return Rewrite(fields[0].columns, rewrite)
+        return Rewrite(fields[0].columns, lambda address, cells: (rewrite_cell(address, cells[0]),), rewrite_cell)
 
 
 def rewrap_tables(writer: Writer, plan: t.Sequence[tuple[Table, t.Sequence[Field], bool]], rewrapper: Rewrapper, tally: Tally) -> None:

@@ -30,11 +30,12 @@ class Rewrite(t.NamedTuple):
     """One group of columns of a table that is rewritten together.
 
     C(function) takes the row's address (row id, or tuple of key values) and the cells, and returns the new cells;
-    what it raises ends the transaction.
+    what it raises ends the transaction. C(cell_function) is the same for a single column, without the tuples.
     """
 
     columns: tuple[str, ...]
     function: t.Callable[[t.Any, tuple[t.Any, ...]], tuple[t.Any, ...]]
+    cell_function: t.Callable[[t.Any, t.Any], t.Any] | None = None
 
 
 __all__ = ("Rewrite", "Table")

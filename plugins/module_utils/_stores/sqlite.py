@@ -118,6 +118,8 @@ class SqliteDatabase:
             with self._translated(lock_timeout_s):
                 connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
                 connection.execute("PRAGMA synchronous=FULL")
+                # In WAL mode each range's undo copy would go to a temporary file: as much again as the database.
+                connection.execute("PRAGMA temp_store=MEMORY")
                 connection.execute(f"PRAGMA secure_delete={'ON' if overwrite_freed else 'OFF'}")
                 connection.execute("BEGIN IMMEDIATE")
             try:
