@@ -31,7 +31,7 @@ options:
         JSON, such as V($.token\)), C(class) and C(optional). An empty list means that all fields are found by discovery.
       - C(ignore) is a list of dictionaries with C(table) and C(column) that are not sealed, whatever they look like.
       - C(canary) is a dictionary with C(row) (part of the key of the row that holds the integrity canary) and C(required).
-      - Others are C(codecs), C(classes), C(derivation) (V(raw32) or V(hex_or_sha256)) and C(rotate_path).
+      - Others are C(classes), C(derivation) (V(raw32) or V(hex_or_sha256)) and C(rotate_path).
     type: dict
   database:
     description:

@@ -60,8 +60,11 @@ def request(
         UnknownOutcomeError: the request went out, at least in part, and no whole answer came back.
         NoAnswerYetError: ... within C(timeout_s), so it may still come.
     """
-    parts = urllib.parse.urlsplit(url)
-    host = parts.hostname or ""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        host, unused_port = parts.hostname or "", parts.port
+    except ValueError:
+        raise ApiError("the API URL is malformed; nothing was sent; correct it") from None
     where = f"{parts.scheme}://{parts.netloc}"
     if parts.scheme not in ("http", "https") or not host:
         raise ApiError("the API URL must start with https:// (or http:// for this host)")
@@ -89,12 +92,18 @@ def request(
             connection.request(method, target, body=content, headers=headers)
             reply = connection.getresponse()
             raw = reply.read(_BODY_LIMIT_BYTES)
+        except http.client.InvalidURL:
+            raise ApiError(f"the URL at {where} has white space or control characters; nothing was sent; correct it") from None
         except (OSError, http.client.HTTPException) as error:
             if isinstance(error, socket.timeout):
                 raise NoAnswerYetError(f"{where} did not answer within {timeout_s:g} s") from None
             raise UnknownOutcomeError(
                 f"the connection to {where} broke after the request had gone out ({type(error).__name__})"
             ) from None
+        # http.client takes the end of the connection for the end of the answer, even in the middle of either.
+        is_cut = bool(reply.length) if reply.length is not None else not raw and not reply.chunked
+        if is_cut and len(raw) < _BODY_LIMIT_BYTES and reply.status not in (204, 304):
+            raise UnknownOutcomeError(f"the connection to {where} broke after the request had gone out (in the middle of the answer)")
     finally:
         connection.close()
     return _answer(reply, raw)

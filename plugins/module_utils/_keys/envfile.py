@@ -21,13 +21,17 @@ from .._errors import EnvFileError
 
 # What every one of those readers takes literally, in or out of quotes.
 _SAFE_VALUE = re.compile(r"[A-Za-z0-9+/=_.,:@%-]+\Z")
-_ASSIGNMENT = re.compile(r"[ \t]*(?:export[ \t]+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)[ \t]*=[ \t]*")
+_ASSIGNMENT = re.compile(r"[ \t]*(?:export[ \t]+)?(?P<name>[A-Za-z_][A-Za-z0-9_.-]*)[ \t]*=[ \t]*")
 _INLINE_COMMENT = re.compile(r"[ \t]+#")
+_QUOTES = ("'", '"')
 _BOM = "\ufeff".encode("utf-8").decode("latin-1")
 
 
 class Assignment(t.NamedTuple):
-    """One assignment: C(value) without quotes, its span C(start):C(end) in the text, and its lines' span."""
+    """One assignment: C(value) without quotes, its span C(start):C(end) in the text, and its lines' span.
+
+    C(problem) says why the value cannot be told, if it cannot.
+    """
 
     name: str
     value: str
@@ -36,7 +40,7 @@ class Assignment(t.NamedTuple):
     end: int
     line_start: int
     line_end: int
-    closed: bool
+    problem: str
 
 
 class EnvFile:
@@ -86,8 +90,8 @@ class EnvFile:
                 f"{where} sets {name} on lines {lines}; keep one, or set env_duplicates=last_wins if the last is meant"
             )
         kept = found[-1]
-        if not kept.closed:
-            raise EnvFileError(f"{where}, line {kept.line}: the quote of {name} is not closed")
+        if kept.problem:
+            raise EnvFileError(f"{where}, line {kept.line}: {kept.problem} {name}; write the value in one piece")
         return kept
 
 
@@ -116,11 +120,11 @@ def _assignments(text: str) -> t.Iterator[Assignment]:
         if match is None:
             position = _after_line(text, position)
             continue
-        value, start, end, closed = _value(text, match.end())
-        line_end = _after_line(text, end)
+        value, start, end, problem, last = _value(text, match.end())
+        line_end = _after_line(text, last)
         yield Assignment(
             name=match.group("name"), value=value, line=text.count("\n", 0, position) + 1, start=start, end=end,
-            line_start=position, line_end=line_end, closed=closed,
+            line_start=position, line_end=line_end, problem=problem,
         )
         position = line_end
 
@@ -130,18 +134,22 @@ def _after_line(text: str, position: int) -> int:
     return len(text) if newline < 0 else newline + 1
 
 
-def _value(text: str, start: int) -> tuple[str, int, int, bool]:
-    """Return value, start and end of its span (inside the quotes), and whether its quote is closed."""
+def _value(text: str, start: int) -> tuple[str, int, int, str, int]:
+    """Return value, start and end of its span (inside the quotes), what is wrong with it, and where it ends with its quotes."""
     quote = text[start : start + 1]
-    if quote in ("'", '"'):
-        end = start + 1
-        while end < len(text) and text[end] != quote:
-            end += 2 if quote == '"' and text[end] == "\\" else 1
-        if end < len(text):
-            raw = text[start + 1 : end]
-            return (re.sub(r"\\(.)", r"\1", raw) if quote == '"' else raw), start + 1, end, True
-        line_end = _line_end(text, start)
-        return text[start + 1 : line_end], start + 1, line_end, False
+    if quote in _QUOTES:
+        end = _closing(text, start)
+        if end is None:
+            line_end = _line_end(text, start)
+            return text[start + 1 : line_end], start + 1, line_end, "there is no closing quote of", line_end
+        raw, last = text[start + 1 : end], end + 1
+        # A shell, and systemd, go on after the quote: more quotes, perhaps over several lines, or plain letters.
+        while text[_after_blanks(text, last) : _after_blanks(text, last) + 1] in _QUOTES:
+            last = (_closing(text, _after_blanks(text, last)) or len(text) - 1) + 1
+        rest = text[last : _line_end(text, last)]
+        is_simple = last == end + 1 and (not rest.strip() or _INLINE_COMMENT.match(rest) is not None)
+        value = re.sub(r"\\(.)", r"\1", raw) if quote == '"' else raw
+        return value, start + 1, end, "" if is_simple else "more than a comment follows the closing quote of", last
     end = _line_end(text, start)
     while start < end < len(text) and text[end - 1] == "\\":
         end = _line_end(text, _after_line(text, end))
@@ -150,7 +158,21 @@ def _value(text: str, start: int) -> tuple[str, int, int, bool]:
         end = comment.start()
     while end > start and text[end - 1] in " \t":
         end -= 1
-    return text[start:end], start, end, True
+    return text[start:end], start, end, "", end
+
+
+def _after_blanks(text: str, position: int) -> int:
+    while text[position : position + 1] in (" ", "\t"):
+        position += 1
+    return position
+
+
+def _closing(text: str, start: int) -> int | None:
+    """Return where the quote that opens at C(start) is closed."""
+    quote, end = text[start], start + 1
+    while end < len(text) and text[end] != quote:
+        end += 2 if quote == '"' and text[end] == "\\" else 1
+    return end if end < len(text) else None
 
 
 def _line_end(text: str, position: int) -> int:

@@ -79,7 +79,10 @@ class Keyring:
                 f"{self.path_of(role)} already holds {kept.fingerprint}; it is never overwritten; finish or roll back that rotation first"
             )
         files.ensure_private_directory(self.state_dir)
-        files.write_private_file(self.path_of(role), key.reveal_text().encode("utf-8", "surrogateescape"))
+        content = key.reveal_text().encode("utf-8", "surrogateescape")
+        if content.endswith(b"\n"):
+            content += b"\n"  # a reader takes one line end off, and this one is not the file's
+        files.write_private_file(self.path_of(role), content)
         if self.read(role) != key:
             raise FileError(f"{self.path_of(role)} does not hold what was written to it; is its disk sound?")
         return True

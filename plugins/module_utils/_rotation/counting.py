@@ -115,6 +115,23 @@ class _Column:
         whole.plain += 1
         return None
 
+    def counts(self) -> list[FieldCount]:
+        """Return what was counted; cells that belong to no layout in particular go to the one that is at home here."""
+        whole, raw, paths = self.whole, self.raw, list(self.paths.values())
+        for counted in (raw, *paths):
+            counted.has_broken_text = whole.has_broken_text
+        if not raw.is_field:
+            if whole.is_field:
+                whole.plain += raw.unopened
+            return [whole, *paths]
+        if whole.is_field:
+            return [raw, whole, *paths]
+        raw.empty, raw.plain = whole.empty, whole.plain
+        for address in whole.unopened_at:
+            raw.add_unopened(address)
+        raw.unopened += whole.unopened - len(whole.unopened_at)
+        return [raw, *paths]
+
     def call_it(self, class_name: str) -> None:
         """Name the class of what is sealed here, where its own name does not tell."""
         for counted in (self.whole, self.raw):
@@ -128,7 +145,9 @@ class _Column:
             if mark is not None:
                 counted.sealed[mark] = counted.sealed.get(mark, 0) + 1
                 return mark
-        if self._blob.looks_sealed(cell):
+        if self._text.looks_sealed(cell.decode("latin-1")):
+            self.whole.add_unopened(address)
+        elif self._blob.looks_sealed(cell):
             self.raw.add_unopened(address)
         else:
             self.whole.plain += 1
@@ -211,7 +230,7 @@ class TableScan:
     def __init__(self, table: Table, columns: tuple[str, ...], profile: Profile, order: list[tuple[str, Cipher]]) -> None:
         self.table = table
         self.columns = columns
-        here = {field.columns: field for field in profile.fields if field.table == table.name}
+        here = {field.columns: field for field in profile.fields if field.table == table.name and field.path is None}
         self._groups = self._find_groups(here, profile, order)
         grouped = {position for group in self._groups for position in group.positions}
         self._singles = [
@@ -261,17 +280,7 @@ class TableScan:
         for group in self._groups:
             yield group.counted
         for unused_position, column in self._singles:
-            if column.raw.is_field:
-                # Blobs are at home here: what the other layout could not name belongs to this one.
-                column.raw.empty, column.raw.plain = column.whole.empty, column.whole.plain
-                yield column.raw
-                if not column.whole.is_field:
-                    yield from column.paths.values()
-                    continue
-            elif column.whole.is_field:
-                column.whole.plain += column.raw.unopened
-            yield column.whole
-            yield from column.paths.values()
+            yield from column.counts()
 
 
 __all__ = ("FOREIGN_NAMED", "Canary", "FieldCount", "Reader", "TableScan", "columns_to_scan")

@@ -51,6 +51,9 @@ def stage(
             raise KeyFormatError(
                 f"{keys.staged.fingerprint} is staged already, and {new_key.fingerprint} is given: finish or roll back that rotation first"
             )
+        if write and keyring.record().get("new_key") != keys.staged.fingerprint:
+            # Killed between the key and its record.
+            _remember_staging(installation, keys.staged, active, rotation_id, now)
         return _staged(keys, False, True, "a rotation is under way", None)
     record = keyring.record()
     if new_key is not None and not rotation_id:
@@ -67,7 +70,7 @@ def stage(
         if adopt and write:
             _start_clock(installation, active.fingerprint, now)
         return _staged(keys, adopt, False, reason, age)
-    _refuse_unretired(keys, keyring.state_dir)
+    refuse_unretired(keys, keyring.state_dir)
     if new_key is not None and new_key == active:
         _refuse_same(active, new_key)
     seen = observe(installation, keys=keys)
@@ -80,9 +83,17 @@ def stage(
             encoding=encoding_for_new_key(active, installation.key_encoding), entropy=os.urandom
         )
         keyring.write("staged", fresh)
-        keyring.remember(rotation_id=rotation_id, staged_at=written(now), old_key=active.fingerprint, new_key=fresh.fingerprint)
+        _remember_staging(installation, fresh, active, rotation_id, now)
         keys = read_keys(installation)
     return _staged(keys, True, True, reason, age)
+
+
+def _remember_staging(
+    installation: Installation, fresh: MasterKey, active: MasterKey, rotation_id: str | None, now: datetime.datetime
+) -> None:
+    installation.keyring.remember(
+        rotation_id=rotation_id, staged_at=written(now), old_key=active.fingerprint, new_key=fresh.fingerprint
+    )
 
 
 def _staged(keys: Keys, changed: bool, pending: bool, reason: str, age_days: float | None) -> dict[str, t.Any]:
@@ -113,7 +124,12 @@ def _refuse_same(active: MasterKey, new_key: MasterKey) -> t.NoReturn:
     )
 
 
-def _refuse_unretired(keys: Keys, state_dir: str) -> None:
+def refuse_unretired(keys: Keys, state_dir: str) -> None:
+    """Refuse a new rotation while a key of the last one is kept: there is one place for it.
+
+    Raises:
+        KeyMissingError: naming the key.
+    """
     for role in ("previous", "withdrawn"):
         kept = getattr(keys, role)
         if kept is not None:
@@ -220,4 +236,4 @@ def _start_clock(installation: Installation, mark: str, now: datetime.datetime) 
     installation.keyring.remember(in_force_since=kept)
 
 
-__all__ = ("activate", "fingerprints_of", "remember_activation", "retire", "stage")
+__all__ = ("activate", "fingerprints_of", "refuse_unretired", "remember_activation", "retire", "stage")

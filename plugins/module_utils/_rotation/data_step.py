@@ -61,14 +61,17 @@ def rewrap_data(
     started = time.monotonic()
     with installation.database().writing(lock_timeout_s=lock_timeout_s, overwrite_freed=overwrite_freed) as writer:
         fields = [counted.field for counted in census.fields]
-        settled_columns = {(field.table, column) for field in fields for column in field.columns}
+        # In a column of JSON the rewrap cannot tell which places matter, so that one is counted again.
+        in_json = {(field.table, field.columns[0]) for field in fields if field.path is not None}
+        settled_columns = {(field.table, column) for field in fields for column in field.columns} - in_json
         late = take_census(writer, installation.profile, ciphers, leave_out=settled_columns)
         late.refuse_foreign(keys.described())
-        if late.fields and not include_new_fields:
-            names = ", ".join(str(counted.field) for counted in late.fields)
+        new_fields = [counted.field for counted in late.fields if counted.field not in fields]
+        if new_fields and not include_new_fields:
+            names = ", ".join(str(field) for field in new_fields)
             raise UndeclaredFieldError(f"{names} began to hold sealed values during the run; nothing was changed; run again")
         broken = {c.field.table for c in (*census.fields, *late.fields) if c.has_broken_text}
-        plan = _plan(fields + [counted.field for counted in late.fields], writer.tables(), broken)
+        plan = _plan(fields + new_fields, writer.tables(), broken)
         rewrap_tables(writer, plan, rewrapper, tally)
         if any(table.triggers for table, unused_fields, unused_way in plan):
             _refuse_leftovers(installation, writer, ciphers, target)

@@ -38,7 +38,6 @@ def _servos_like(product: str) -> dict[str, t.Any]:
         "database": f"sqlite:////var/lib/{product}/{product}.db",
         "state_dir": f"/var/lib/{product}/rotation",
         "derivation": "raw32",
-        "codecs": ["aes256gcm_base64", "aes256gcm_raw"],
         "fields": [],
         "ignore": [],
         "classes": _SERVOS_CLASSES,
@@ -59,7 +58,6 @@ KNOWN_PROFILES: dict[str, dict[str, t.Any]] = {
         "database": None,
         "state_dir": "/var/lib/provara/rotation",
         "derivation": "hex_or_sha256",
-        "codecs": ["aes256gcm_hex_columns", "aes256gcm_base64"],
         "fields": [
             {
                 "table": "api_keys", "columns": _PROVARA_COLUMNS, "codec": "aes256gcm_hex_columns",

@@ -46,7 +46,6 @@ class Profile(t.NamedTuple):
     database: str | None
     state_dir: str
     derivation: str
-    codecs: tuple[str, ...]
     fields: tuple[Field, ...]
     ignore: tuple[tuple[str, str], ...]
     classes: tuple[tuple[str, str, str], ...]
@@ -77,8 +76,11 @@ def build_profile(app: str, overrides: t.Mapping[str, t.Any] | None) -> Profile:
         merged[name] = value
     if merged["derivation"] not in DERIVATIONS:
         raise ProfileError(f"derivation {merged['derivation']!r} is not one of {', '.join(DERIVATIONS)}")
-    if not _ENV_NAME.match(str(merged["env_var"])):
+    if not isinstance(merged["env_var"], str) or not _ENV_NAME.match(merged["env_var"]):
         raise ProfileError(f"env_var {merged['env_var']!r} is not the name of an environment variable")
+    for name, kind in (("fields", list), ("ignore", list), ("classes", list), ("canary", (dict, type(None)))):
+        if not isinstance(merged[name], kind):
+            raise ProfileError(f"{name} of the profile is a {'list' if kind is list else 'dictionary'}, not {type(merged[name]).__name__}")
     canary = merged["canary"] or {}
     return Profile(
         app=app,
@@ -88,10 +90,9 @@ def build_profile(app: str, overrides: t.Mapping[str, t.Any] | None) -> Profile:
         database=merged["database"],
         state_dir=str(merged["state_dir"]),
         derivation=merged["derivation"],
-        codecs=tuple(codec_named(str(name)).name for name in merged["codecs"]),
         fields=tuple(_field(entry) for entry in merged["fields"]),
         ignore=tuple(_ignored(entry) for entry in merged["ignore"]),
-        classes=tuple((str(e["name"]), str(e.get("table", "")), str(e.get("column", ""))) for e in merged["classes"]),
+        classes=tuple(_class(entry) for entry in merged["classes"]),
         canary_row=canary.get("row"),
         canary_required=bool(canary.get("required", False)),
         rotate_path=merged["rotate_path"],
@@ -120,6 +121,12 @@ def _field(entry: t.Any) -> Field:
     return Field(
         str(entry["table"]), columns, codec.name, entry.get("path"), entry.get("class"), bool(entry.get("optional", False))
     )
+
+
+def _class(entry: t.Any) -> tuple[str, str, str]:
+    if not isinstance(entry, dict) or not entry.get("name"):
+        raise ProfileError("each entry of classes is a dictionary with name, and the patterns table and column")
+    return str(entry["name"]), str(entry.get("table", "")), str(entry.get("column", ""))
 
 
 def _ignored(entry: t.Any) -> tuple[str, str]:

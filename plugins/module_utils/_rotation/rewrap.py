@@ -108,16 +108,18 @@ class Rewrapper:
         return Rewrite(field.columns, rewrite)
 
     def of_column(self, fields: t.Sequence[Field]) -> Rewrite:
-        """Return the rewrite of a column in which all of C(fields) lie: whole values, blobs, places in JSON."""
+        """Return the rewrite of a column in which all of C(fields) lie: whole values, blobs, places in JSON.
+
+        Whatever opens is renewed, in any layout; what looks sealed and does not open is an error in a layout at home here.
+        """
         text, blob = CODECS["aes256gcm_base64"], CODECS["aes256gcm_raw"]
         whole = any(field.path is None and field.codec == text.name for field in fields)
         raw = any(field.codec == blob.name for field in fields)
-        in_json = any(field.path is not None for field in fields)
         renewed_text, renewed_blob = self.renewing(text), self.renewing(blob)
 
         def of_blob(cell: bytes) -> bytes | None:
-            new = renewed_blob(cell) if raw else None
-            if new is None and whole:
+            new = renewed_blob(cell)
+            if new is None:
                 new = renewed_text(cell)
                 if new is not None and new is not cell:
                     new = new.encode("ascii")
@@ -127,16 +129,17 @@ class Rewrapper:
             if not cell:
                 return cell
             if isinstance(cell, str):
-                new = renewed_text(cell) if whole else None
+                new = renewed_text(cell)
                 if new is not None:
                     return new
-                if in_json and may_be_json(cell):
+                if may_be_json(cell):
                     new = replace_leaves(cell, lambda leaf: renewed_text(leaf) if text.looks_sealed(leaf) else None)
                 if new is None and whole and text.looks_sealed(cell):
                     raise _ForeignCellError(fields[0], address)
             elif isinstance(cell, bytes):
                 new = of_blob(cell)
-                if new is None and raw and blob.looks_sealed(cell):
+                looks_sealed = (raw and blob.looks_sealed(cell)) or (whole and text.looks_sealed(cell.decode("latin-1")))
+                if new is None and looks_sealed:
                     raise _ForeignCellError(fields[0], address)
             else:
                 new = None

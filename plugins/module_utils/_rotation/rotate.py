@@ -14,7 +14,7 @@ import typing as t
 from .._errors import KeyFormatError, KeyMissingError
 from .._keys.envfile import require_plain
 from .._keys.material import MasterKey, written_like
-from .custody import remember_activation
+from .custody import refuse_unretired, remember_activation
 from .installation import Installation
 from .observe import Keys, Observation, read_keys
 from .run import WalkOptions
@@ -84,6 +84,8 @@ def _keys(installation: Installation, old_key: MasterKey | None, new_key: Master
             f"{keys.staged.fingerprint} is staged in {installation.state_dir}, and {new_key.fingerprint} is given; "
             "nothing was changed; finish or roll back that rotation first"
         )
+    if keys.staged is None:
+        refuse_unretired(keys, installation.state_dir)
     keys.staged = new_key
     return keys
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import typing as t
 
-from .._apps.probe import run_probe
+from .._apps.http_base import request
+from .._errors import ApiError
 from .._system.services import Service, wait_until_settled
 from .installation import Installation
 
@@ -62,8 +63,10 @@ class Run:
         url = self.options.health_url
         if not url:
             return True
-        probe = {"name": "health", "url": url, "status": 200, "forbid": (), "html": True, "ca_file": self.options.api_ca_file}
-        return bool(run_probe(probe, token=None, timeout_s=5)["ok"])
+        try:
+            return request("GET", url, token=None, body=None, timeout_s=5, ca_path=self.options.api_ca_file).status == 200
+        except ApiError:
+            return False
 
 
 __all__ = ("UNTIL", "Run", "WalkOptions")

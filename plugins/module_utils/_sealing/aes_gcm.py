@@ -38,8 +38,28 @@ _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{
 # A digest in hex is well-formed Base64 too, but no 40 random characters of Base64 are all hex digits.
 _HEX_ONLY = re.compile(r"[0-9a-f]+\Z|[0-9A-F]+\Z")
 _HEX = re.compile(r"(?:[0-9a-f]{2})*\Z")
+_PADDING = ("=", "==", b"=", b"==")
 _LONG_NONCE_HEX = 32
 _TAG_HEX = 32
+
+
+def _strictly_decoded(stored: t.Any) -> bytes:
+    """Decode Base64 that is nothing but Base64, with or without line ends.
+
+    binascii passes over what does not belong, so that C(["SEALED", "x"]) would decode to what is sealed in it, and the
+    rest of the text would be lost. What it passed over shows in the length; its own strict mode needs Python 3.11.
+
+    Raises:
+        ValueError: there is anything else in it.
+    """
+    raw = binascii.a2b_base64(stored)
+    missing = (len(stored) * 3 >> 2) - len(raw)
+    if not missing or (missing <= 2 and stored[-missing:] in _PADDING):
+        return raw
+    line_end, carriage_return = ("\n", "\r") if isinstance(stored, str) else (b"\n", b"\r")
+    if line_end in stored:
+        return _strictly_decoded(stored.replace(line_end, stored[:0]).replace(carriage_return, stored[:0]))
+    raise ValueError("not Base64")
 
 
 class Cipher:
@@ -104,13 +124,17 @@ class Base64Codec(Codec):
     name = "aes256gcm_base64"
 
     def looks_sealed(self, stored: t.Any) -> bool:
-        if not isinstance(stored, str) or len(stored) < SMALLEST_BASE64 or _BASE64.match(stored) is None:
+        if not isinstance(stored, str) or len(stored) < SMALLEST_BASE64:
+            return False
+        if "\n" in stored:
+            stored = stored.replace("\r", "").replace("\n", "")
+        if _BASE64.match(stored) is None:
             return False
         return _HEX_ONLY.match(stored) is None
 
     def open(self, cipher: Cipher, stored: t.Any) -> bytes | None:
         try:
-            raw = binascii.a2b_base64(stored)
+            raw = _strictly_decoded(stored)
             return cipher.decrypt(raw[:12], raw[12:], None)
         except (InvalidTag, ValueError, TypeError):
             return None
@@ -124,7 +148,7 @@ class Base64Codec(Codec):
     ) -> t.Callable[[t.Any], t.Any]:
         # The same as the base class does, in one go: for short values the calls cost as much as the cipher.
         decrypt, encrypt, decrypt_again = source.decrypt, target.encrypt, target.decrypt
-        decode, encode = binascii.a2b_base64, binascii.b2a_base64
+        decode, decode_ours, encode = _strictly_decoded, binascii.a2b_base64, binascii.b2a_base64
 
         def renew(stored: t.Any) -> str | None:
             try:
@@ -134,7 +158,7 @@ class Base64Codec(Codec):
                 return None
             nonce = nonce_of(12)
             sealed = encode(nonce + encrypt(nonce, plaintext, None), newline=False)
-            raw = decode(sealed)
+            raw = decode_ours(sealed)
             try:
                 if decrypt_again(raw[:12], raw[12:], None) == plaintext:
                     return sealed.decode("ascii")

@@ -23,12 +23,12 @@ _LONG_STRING = re.compile(r'"(?:[^"\\\x00-\x1f]|\\.){40,}"')
 
 
 def may_be_json(text: str) -> bool:
-    """Tell cheaply whether a text could be a JSON object or array."""
-    return text[:1] in ("{", "[") and text.rstrip()[-1:] in ("}", "]")
+    """Tell cheaply whether a text could be a JSON object, array or string."""
+    return text[:1] in ("{", "[", '"') and text.rstrip()[-1:] in ("}", "]", '"')
 
 
 def leaves_of(text: str) -> t.Iterator[tuple[str, str]]:
-    """Yield (path, string) for every string value in a JSON object or array; nothing if it is not JSON.
+    """Yield (path, string) for every string value in a JSON text; nothing if it is not JSON.
 
     Paths are written C($.name.name[*]), so that all elements of an array are one field.
     """

@@ -16,7 +16,7 @@ class Table(t.NamedTuple):
 
     C(columns) are the stored ones (generated ones follow by themselves). C(key) names what identifies a row to a
     person: its primary key, else the row id. C(row_id) is the name under which the row id can be asked for, or None.
-    C(triggers) names the triggers that an UPDATE fires.
+    C(triggers) names the triggers that an UPDATE fires. C(is_ordered_by_key) says that every row has a key, and another one.
     """
 
     name: str
@@ -24,6 +24,7 @@ class Table(t.NamedTuple):
     key: tuple[str, ...]
     row_id: str | None
     triggers: tuple[str, ...]
+    is_ordered_by_key: bool = False
 
 
 class Rewrite(t.NamedTuple):

@@ -11,6 +11,7 @@ Sources: https://www.sqlite.org/rowidtable.html, https://www.sqlite.org/pragma.h
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import typing as t
 
@@ -21,6 +22,7 @@ _READ_PAGE_ROWS = 2000
 # Measured: ranges of 100 to 500 rows keep the write-ahead log small.
 _WRITE_RANGE_ROWS = 400
 _LENGTH_RANGE_ROWS = 10000
+_WITHOUT_ROWID = re.compile(r"\)[^)]*\bWITHOUT\s+ROWID\b[^)]*\Z", re.I)
 
 
 class SqliteReader:
@@ -35,9 +37,9 @@ class SqliteReader:
         found = self._connection.execute(
             "SELECT name, coalesce(sql, '') FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' ESCAPE '!' ORDER BY name"
         ).fetchall()
-        return [self._table(name) for name, sql in found if not sql.lstrip().upper().startswith("CREATE VIRTUAL")]
+        return [self._table(name, sql) for name, sql in found if not sql.lstrip().upper().startswith("CREATE VIRTUAL")]
 
-    def _table(self, name: str) -> Table:
+    def _table(self, name: str, sql: str) -> Table:
         columns, key = [], []
         for row in self._connection.execute(f"PRAGMA table_xinfo({quoted(name)})"):
             column, key_position, hidden = row[1], row[5], row[6]
@@ -50,7 +52,9 @@ class SqliteReader:
         triggers = self._connection.execute(
             "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = ? AND upper(sql) LIKE '%UPDATE%' ORDER BY name", (name,)
         ).fetchall()
-        return Table(name, tuple(columns), key_columns, row_id, tuple(trigger for (trigger,) in triggers))
+        is_without_row_id = _WITHOUT_ROWID.search(sql) is not None
+        fired = tuple(trigger for (trigger,) in triggers)
+        return Table(name, tuple(columns), key_columns, row_id, fired, is_without_row_id)
 
     def _row_id(self, name: str, columns: t.Sequence[str]) -> str | None:
         taken = {column.lower() for column in columns}
@@ -74,15 +78,20 @@ class SqliteReader:
         address = ", ".join(name if name == table.row_id else quoted(name) for name in by)
         marks = ", ".join("?" * len(by))
         select = f"SELECT {address}, {names} FROM {quoted(table.name)}"
-        page = self._connection.execute(f"{select} ORDER BY {address} LIMIT {_READ_PAGE_ROWS}").fetchall()
         width = len(by)
+        if table.row_id is None and not table.is_ordered_by_key:
+            # A row id that cannot be named, and a key that may be NULL or twice: no pages, all at once.
+            yield from ((row[:width], row[width:]) for row in self._connection.execute(select).fetchall())
+            return
+        page = self._connection.execute(f"{select} ORDER BY {address} LIMIT {_READ_PAGE_ROWS}").fetchall()
         while page:
             for row in page:
                 yield row[:width], row[width:]
             if len(page) < _READ_PAGE_ROWS:
                 return
             page = self._connection.execute(
-                f"{select} WHERE ({address}) > ({marks}) ORDER BY {address} LIMIT {_READ_PAGE_ROWS}", page[-1][:width]
+                f"{select} WHERE ({address}) > ({marks}) ORDER BY {address} LIMIT {_READ_PAGE_ROWS}",
+                [_bindable(cell) for cell in page[-1][:width]],
             ).fetchall()
 
     def long_columns(self, table: Table, columns: t.Sequence[str], *, text_bytes: int, blob_bytes: int) -> set[str]:
@@ -175,7 +184,7 @@ class SqliteWriter(SqliteReader):
                 position += len(rewrite.columns)
                 new_cells.extend(rewrite.function(address[0] if table.row_id else address, group))
             if tuple(new_cells) != cells:
-                changed.append((*[_bindable(cell) for cell in new_cells], *address))
+                changed.append(tuple(_bindable(cell) for cell in (*new_cells, *address)))
             if len(changed) >= _WRITE_RANGE_ROWS:
                 self._connection.executemany(update, changed)
                 changed.clear()
@@ -241,7 +250,7 @@ def _bindable(cell: t.Any) -> t.Any:
         try:
             cell.encode("utf-8")
         except UnicodeEncodeError:
-            raise StoreError("a text beside a sealed value is not UTF-8 and would not survive; nothing was changed") from None
+            raise StoreError("a text in the row of a sealed value is not UTF-8 and would not survive; nothing was changed") from None
     return cell
 
 

@@ -45,10 +45,12 @@ def run_detached(
     read_end, write_end = os.pipe()
     child = os.fork()
     if child == 0:
-        os.close(read_end)
-        _be_detached()
-        _send(write_end, _outcome_of(work, expected))
-        os._exit(0)
+        try:
+            os.close(read_end)
+            _be_detached()
+            _send(write_end, _outcome_of(work, expected))
+        finally:
+            os._exit(0)  # never back into the caller's code
     os.close(write_end)
     try:
         sent = _read_all(read_end, child)
@@ -97,7 +99,10 @@ def _outcome_of(work: t.Callable[[], dict[str, t.Any]], expected: type[Exception
 
 
 def _send(descriptor: int, outcome: dict[str, t.Any]) -> None:
-    content = json.dumps(outcome).encode("utf-8")
+    try:
+        content = json.dumps(outcome).encode("utf-8")
+    except (TypeError, ValueError):
+        content = json.dumps({"raised": "", "text": "the result cannot be written as JSON"}).encode("utf-8")
     try:
         while content:
             content = content[os.write(descriptor, content) :]

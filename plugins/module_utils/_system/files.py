@@ -20,6 +20,7 @@ import typing as t
 
 from .._errors import FileError
 
+_PARENT_MODE = 0o755
 _TEMPORARY_SUFFIX = ".servos-ops-new"
 
 
@@ -39,7 +40,7 @@ def ensure_private_directory(path: str) -> bool:
         raise file_error("look at", path, error) from None
     if found is None:
         try:
-            os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+            _make_parents(os.path.dirname(path))
             os.mkdir(path, 0o700)
             fsync_directory(os.path.dirname(path))
         except OSError as error:
@@ -53,6 +54,14 @@ def ensure_private_directory(path: str) -> bool:
         os.chmod(path, 0o700)
         return True
     return False
+
+
+def _make_parents(path: str) -> None:
+    """Make what is missing of a path, 0755 whatever the umask: a service of another user may have to pass through."""
+    if path and not os.path.isdir(path):
+        _make_parents(os.path.dirname(path))
+        os.mkdir(path)
+        os.chmod(path, _PARENT_MODE)
 
 
 def write_private_file(path: str, content: bytes) -> None:
@@ -234,9 +243,10 @@ def fsync_directory(path: str) -> None:
 
 def remove_if_only(directory: str, path: str) -> None:
     """Remove a directory of ours that holds nothing but C(path), so that a run that did nothing leaves nothing."""
-    if os.listdir(directory) == [os.path.basename(path)]:
-        os.unlink(path)
-        os.rmdir(directory)
+    with contextlib.suppress(OSError):  # somebody else may be using it by now, which is as good
+        if os.listdir(directory) == [os.path.basename(path)]:
+            os.unlink(path)
+            os.rmdir(directory)
 
 
 def free_bytes(path: str) -> int:

@@ -162,6 +162,10 @@ class CommandService(Service):
                     text = stream.read(64).strip()
             except FileNotFoundError:
                 return None
+            except OSError as error:
+                raise ServiceError(
+                    f"the pid file {self._pid_file} cannot be read ({os.strerror(error.errno or 0)}); correct service_commands"
+                ) from None
         else:
             text = self._run(["timeout", "-k", "5", "30", *self._pid_command])[1].strip()
         # `docker inspect` prints 0 for a container that is stopped.

@@ -104,14 +104,12 @@ def test_other_urls_are_refused(url):
 MALFORMED = ["http://127.0.0.1:99999/", "http://127.0.0.1:http/", "http://[::1/"]
 
 
-@pytest.mark.xfail(strict=True, reason="D14: a malformed URL is a ValueError")
 @pytest.mark.parametrize("url", MALFORMED)
 def test_a_malformed_url_is_our_error(url):
     with pytest.raises(ApiError):
         post(url)
 
 
-@pytest.mark.xfail(strict=True, reason="D14: refused by http.client before it was sent, and yet called sent")
 def test_a_url_with_a_space_is_known_not_to_have_been_sent(server):
     with pytest.raises(ApiError) as caught:
         post(server.url + "/a b")
@@ -162,10 +160,8 @@ def _reset(handler):
 BROKEN = {"cut": _cut, "half-headers": _half_of_the_headers, "half-body": _half_of_the_body, "no-http": _no_http, "reset": _reset}
 
 
-HALF = pytest.mark.xfail(strict=True, reason="D17: half an answer is taken for a whole one")
 
-
-@pytest.mark.parametrize("act", [pytest.param(act, id=name, marks=[HALF] if "half" in name else []) for name, act in BROKEN.items()])
+@pytest.mark.parametrize("act", [pytest.param(act, id=name) for name, act in BROKEN.items()])
 def test_a_connection_that_breaks_is_an_unknown_outcome_and_nothing_is_sent_again(server, act):
     server.act = act
     with pytest.raises(UnknownOutcomeError, match="broke after the request had gone out") as caught:

@@ -127,13 +127,11 @@ def test_an_earlier_assignment_of_several_lines_goes_as_a_whole():
 FOREIGN_QUOTES = [b'app.motd="x\nSERVOS_MASTER_KEY=decoy\n"\n', b"A=\"x\" 'y\nSERVOS_MASTER_KEY=decoy\n'\n"]
 
 
-@pytest.mark.xfail(strict=True, reason="D21: quotes behind a name with a dot, or behind other quotes, are not followed over lines")
 @pytest.mark.parametrize("other", FOREIGN_QUOTES, ids=["name-with-a-dot", "quotes-after-quotes"])
 def test_a_line_inside_somebody_elses_quotes_is_never_taken_out(other):
     assert replaced(other + b"SERVOS_MASTER_KEY=x\n", "last_wins").startswith(other)
 
 
-@pytest.mark.xfail(strict=True, reason="D22: what follows a closing quote is part of the value for systemd and for a shell")
 @pytest.mark.parametrize(
     "content", [b'SERVOS_MASTER_KEY="abc"def\n', b"SERVOS_MASTER_KEY='abc''def'\n", b"SERVOS_MASTER_KEY='abc'\"def\"\n"], ids=repr
 )

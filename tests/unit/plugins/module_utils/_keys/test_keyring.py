@@ -211,8 +211,8 @@ def test_a_key_file_made_by_hand_is_read(ring, line_end):
         "gr\u00fc\u00dfe ",
         "\udcff\udcfe bytes",
         # One line end of the file is not the key's; a passphrase that ends in one must come back all the same.
-        pytest.param("a final newline\n", marks=pytest.mark.xfail(strict=True, reason="D1: write() adds no line end of the file's own")),
-        pytest.param("a final\r\n", marks=pytest.mark.xfail(strict=True, reason="D1: write() adds no line end of the file's own")),
+        pytest.param("a final newline\n"),
+        pytest.param("a final\r\n"),
     ],
     ids=ascii,
 )

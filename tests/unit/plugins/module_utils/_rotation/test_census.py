@@ -68,7 +68,6 @@ def test_the_order_of_rows_does_not_matter(count, sealed, blob, mark, order):
     }
 
 
-@pytest.mark.xfail(strict=True, reason="D18: Base64 with line ends opens only after another value of its column has")
 def test_base64_with_line_ends_counts_wherever_it_stands(count, sealed, mark):
     wrapped = sealed("A", "1")
     wrapped = wrapped[:20] + "\n" + wrapped[20:]
@@ -114,12 +113,10 @@ def test_blobs_in_both_layouts(count, sealed, blob, mark):
     }
 
 
-@pytest.mark.xfail(strict=True, reason="D4: Base64 in a blob under a lost key is counted as plain")
 def test_base64_in_a_blob_under_a_lost_key_is_foreign(count, sealed):
     assert count([sealed("A", "1").encode("ascii"), sealed("X", "2").encode("ascii")]).foreign == 1
 
 
-@pytest.mark.xfail(strict=True, reason="D5: with both layouts in a column, empty and plain cells are counted twice")
 def test_cells_of_a_column_of_both_layouts_are_counted_once(count, sealed, blob):
     census = count([blob("A", "1"), sealed("A", "2"), None, "note"])
     assert sum(c.empty for c in census.fields) == 1
@@ -152,7 +149,7 @@ def test_fields_that_the_profile_does_not_name_are_listed_only_if_it_names_some(
 
 @pytest.mark.parametrize(
     "whole_first",
-    [True, pytest.param(False, marks=pytest.mark.xfail(strict=True, reason="D6: the last of two entries of one column wins"))],
+    [True, pytest.param(False)],
 )
 def test_a_column_may_be_named_as_a_whole_and_by_a_path(count, sealed, whole_first):
     entries = [{"table": "t", "column": "c", "path": "$.k"}, {"table": "t", "column": "c"}]

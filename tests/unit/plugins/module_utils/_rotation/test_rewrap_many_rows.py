@@ -55,7 +55,6 @@ def test_every_row_is_reached_where_all_names_of_the_row_id_are_taken(make_datab
     check(rotation, dump, reveal, path, 2100)
 
 
-@pytest.mark.xfail(strict=True, reason="D8: rows behind a NULL of the key are not reached on the next page")
 def test_no_row_is_lost_behind_a_null_in_the_key(make_database, rotation, dump, reveal, sealed):
     path = make_database(
         TAKEN, [("INSERT INTO t VALUES (?, ?, 0, ?)", (n, None if n < 2050 else n, sealed("A", "v"))) for n in range(2100)]

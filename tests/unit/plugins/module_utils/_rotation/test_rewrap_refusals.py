@@ -70,7 +70,6 @@ def test_the_last_of_many_rows_undoes_all_before_it(make_database, rotation, sea
     assert dump(path) == before
 
 
-@pytest.mark.xfail(strict=True, reason="D4: Base64 in a blob under a lost key is left in silence")
 def test_base64_in_a_blob_that_nothing_opens_ends_the_transaction(make_database, rotation, sealed):
     path = make_database(PLAIN, [(INSERT, (1, sealed("A", "1").encode("ascii")))])
     census = rotation.look(path).census
@@ -79,7 +78,6 @@ def test_base64_in_a_blob_that_nothing_opens_ends_the_transaction(make_database,
         rotation.rewrap(path, census=census)
 
 
-@pytest.mark.xfail(strict=True, reason="D7: only the look afterwards finds it")
 def test_a_place_in_json_that_nothing_opens_ends_the_transaction(make_database, rotation, sealed):
     path = make_database(PLAIN, [(INSERT, (1, json.dumps({"k": sealed("A", "1")})))])
     census = rotation.look(path).census
@@ -88,7 +86,6 @@ def test_a_place_in_json_that_nothing_opens_ends_the_transaction(make_database, 
         rotation.rewrap(path, census=census)
 
 
-@pytest.mark.xfail(strict=True, reason="D7: only the look afterwards finds it")
 def test_a_value_of_its_own_in_a_column_of_json_is_found_in_the_transaction(make_database, rotation, sealed, reveal, dump):
     path = make_database(PLAIN, [(INSERT, (1, json.dumps({"k": sealed("A", "1")})))])
     census = rotation.look(path).census
@@ -207,7 +204,6 @@ def test_a_missing_canary_is_refused_where_it_is_required(make_database, rotatio
 NOT_UTF_8 = "INSERT INTO t VALUES (2, CAST(? AS TEXT))"
 
 
-@pytest.mark.xfail(strict=True, reason="D9: the broken text of a column that is a field by a path is not noticed")
 def test_text_that_is_not_utf_8_beside_json_stays(make_database, rotation, sealed, dump, reveal, moved):
     path = make_database(PLAIN, [(INSERT, (1, json.dumps({"k": sealed("A", "1")}))), (NOT_UTF_8, (b"\xff\xfe",))])
     before = reveal.rows(dump(path))
@@ -215,7 +211,6 @@ def test_text_that_is_not_utf_8_beside_json_stays(make_database, rotation, seale
     assert reveal.rows(dump(path)) == moved(before)
 
 
-@pytest.mark.xfail(strict=True, reason="D9: the broken text of a column that is a field of blobs is not noticed")
 def test_text_that_is_not_utf_8_beside_blobs_stays(make_database, rotation, blob, dump, reveal, moved):
     path = make_database(PLAIN, [(INSERT, (1, blob("A", "1"))), (NOT_UTF_8, (b"\xff\xfe",))])
     before = reveal.rows(dump(path))
@@ -237,7 +232,6 @@ def test_text_that_is_not_utf_8_in_the_same_row_stays_or_is_refused(make_databas
     assert digest(path) == before
 
 
-@pytest.mark.xfail(strict=True, reason="D10: the address is bound as it is, UnicodeEncodeError")
 def test_a_key_that_is_not_utf_8_is_rewrapped_or_refused(make_database, rotation, sealed):
     path = make_database(
         "CREATE TABLE t (k TEXT PRIMARY KEY, c) WITHOUT ROWID", [("INSERT INTO t VALUES (CAST(? AS TEXT), ?)", (b"\xff", sealed("A", "1")))]

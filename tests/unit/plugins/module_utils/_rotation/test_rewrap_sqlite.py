@@ -40,6 +40,15 @@ SHAPES = {
             (INSERT, (4, None)),
         ],
     ),
+    # A lenient Base64 decoder opens each of the last two as if the value in it were all there is.
+    "json-that-begins-with-a-value": (
+        PLAIN,
+        lambda s, b: [
+            (INSERT, (1, s("A", "1"))),
+            (INSERT, (2, json.dumps([s("A", "22"), "x"]))),
+            (INSERT, (3, json.dumps(s("A", "333")))),
+        ],
+    ),
     "json-and-whole": (PLAIN, lambda s, b: [(INSERT, (1, s("A", "1"))), (INSERT, (2, json.dumps({"k": s("A", "2")})))]),
     "not-utf-8-beside": (
         "CREATE TABLE t (id INTEGER PRIMARY KEY, c TEXT, note TEXT)",

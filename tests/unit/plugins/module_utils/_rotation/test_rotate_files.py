@@ -70,7 +70,6 @@ def test_the_key_is_durable_before_any_value_is_under_it(installation, monkeypat
 
 
 @pytest.mark.parametrize("write", [True, False], ids=["run", "check"])
-@pytest.mark.xfail(strict=True, reason="D19: the previous key's place is taken, and that is seen only after the data was rewrapped")
 def test_a_new_key_while_the_last_rotation_is_not_retired_is_refused_before_the_data(installation, reveal, dump, write):
     installation.keyring.write("previous", key(installation, "P"))
     with pytest.raises(ServosError):
@@ -78,7 +77,6 @@ def test_a_new_key_while_the_last_rotation_is_not_retired_is_refused_before_the_
     assert keys_of_data(installation, reveal, dump) == {"A"}
 
 
-@pytest.mark.xfail(strict=True, reason="D20: a kill between the staged key and the record loses the id of the rotation")
 def test_the_same_id_rotates_once_even_if_staging_was_killed(installation, monkeypatch):
     class Killed(BaseException):
         pass

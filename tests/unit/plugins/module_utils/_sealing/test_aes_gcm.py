@@ -172,7 +172,7 @@ LOOKS = [
     (TEXT, "Z" * 36, False, "shorter"),
     (TEXT, "Z" * 41, False, "not-a-multiple-of-4"),
     (TEXT, "Z" * 39 + "-", False, "url-alphabet"),
-    (TEXT, "Z" * 40 + "\n", False, "line-end"),
+    (TEXT, "Z" * 40 + "\n", True, "line-end"),
     (TEXT, "Z" * 20 + "\n" + "Z" * 19, False, "wrapped"),
     (TEXT, "Z" * 20 + "=" + "Z" * 19, False, "padding-inside"),
     (TEXT, "Z" * 37 + "===", False, "too-much-padding"),

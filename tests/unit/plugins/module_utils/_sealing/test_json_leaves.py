@@ -122,7 +122,7 @@ def test_paths(text, paths):
         ("{", False),
         ("x{}", False),
         (" {}", False),
-        ('"text"', False),
+        ('"text"', True),
         ("", False),
         ("{)", False),
     ],

@@ -86,7 +86,6 @@ def test_a_child_that_is_killed_is_no_success(run):
     assert "without a word" in text
 
 
-@pytest.mark.xfail(strict=True, reason="D12: what json cannot write raises in the child, which comes back into the caller's code")
 def test_a_result_that_cannot_be_sent_does_not_let_the_child_loose(run):
     (found,) = run("outcome(lambda: {'when': object()})")
     assert found[0] == "DetachedError"

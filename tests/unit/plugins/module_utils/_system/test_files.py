@@ -219,7 +219,6 @@ def test_destroying_overwrites_every_byte(tmp_path):
     assert files.destroy_file(str(path)) is False
 
 
-@pytest.mark.xfail(strict=True, reason="D11: makedirs() gives its mode to the last parent only")
 def test_missing_parents_are_0755_whatever_the_umask(traced, tmp_path):
     files.ensure_private_directory(str(tmp_path / "a" / "b" / "state"))
     assert [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("a", "a/b")] == [0o755, 0o755]

@@ -69,7 +69,6 @@ def test_a_pid_file_that_names_no_process_means_stopped(service, tmp_path, conte
     assert service().main_pid() is None
 
 
-@pytest.mark.xfail(strict=True, reason="D13: only a missing pid file is expected, any other OSError is a traceback")
 def test_a_pid_file_that_cannot_be_read_is_our_error(service, tmp_path):
     (tmp_path / "pid").mkdir()
     app = service()
