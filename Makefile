@@ -32,7 +32,6 @@ test: lint unit reference integration molecule
 ## lint         ruff, mypy, yamllint, shellcheck, licences, ansible-lint, documentation, ansible-test sanity
 lint: $(VENV)/.test collection sanity
 	ruff check .
-	ruff format --check tests/reference_apps
 	mypy
 	cd $(TREE) && yamllint .
 	shellcheck .ci/run $$(git ls-files -co --exclude-standard tests/lab)

@@ -76,7 +76,7 @@ def process(argv: t.Sequence[str], **more: str) -> tuple[Cost, str]:
         started = time.monotonic()
         child = subprocess.Popen(list(argv), stdin=subprocess.DEVNULL, stdout=output, stderr=errors, env=environment(**more))
         try:
-            _, status, used = os.wait4(child.pid, 0)
+            unused, status, used = os.wait4(child.pid, 0)
         except BaseException:
             child.kill()
             child.wait()
@@ -93,7 +93,7 @@ def process(argv: t.Sequence[str], **more: str) -> tuple[Cost, str]:
 
 def strategy(name: str, *arguments: str) -> Cost:
     """Run one strategy of strategies.py in a process of its own; the cost is that of its work, without its start."""
-    _, said = process([sys.executable, str(HERE / "strategies.py"), name, *arguments])
+    unused, said = process([sys.executable, str(HERE / "strategies.py"), name, *arguments])
     return Cost(*json.loads(said))
 
 

@@ -53,7 +53,7 @@ def run(report: Report, work: Path, *, repeat: int, by_ssh: bool = True) -> None
 
 def _plain_restart(installation: Installation) -> float:
     taken = []
-    for _ in range(_RESTARTS):
+    for unused in range(_RESTARTS):
         started = time.monotonic()
         installation.restart()
         taken.append(time.monotonic() - started)

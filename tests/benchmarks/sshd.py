@@ -110,7 +110,7 @@ class Sshd:
         return argv
 
     def _wait(self, port: int) -> None:
-        for _ in range(100):
+        for unused in range(100):
             if self._process is None or self._process.poll() is not None:
                 break
             try:

@@ -119,7 +119,7 @@ def rewrap(task: Task) -> Meter:
 
 def scrub(task: Task) -> Meter:
     """Our VACUUM and truncating checkpoint."""
-    installation, _ = _installation(task)
+    installation, unused = _installation(task)
     with Meter() as meter:
         installation.database().scrub(lock_timeout_s=30)
     return meter

@@ -111,7 +111,7 @@ class Installation:
         }
         path = Path(self.demo.path("arguments.json"))
         path.write_text(json.dumps({"ANSIBLE_MODULE_ARGS": arguments}))
-        _, said = process([sys.executable, "-m", f"{_MODULES}.{name}", str(path)])
+        unused, said = process([sys.executable, "-m", f"{_MODULES}.{name}", str(path)])
         result: dict[str, t.Any] = json.loads(said)
         return result
 
@@ -167,7 +167,7 @@ class Proxy:
 def restart_alone(installation: Installation) -> float:
     """Return the window of a plain restart, the median of several, as the client sees it."""
     installation.traffic()
-    for _ in range(_RESTARTS):
+    for unused in range(_RESTARTS):
         installation.restart()
         time.sleep(0.5)
     windows = sorted((window["seconds"] for window in installation.report()["windows"]), reverse=True)
@@ -178,7 +178,7 @@ def run(report: Report, work: Path, *, values: int, repeat: int) -> None:
     """Measure both methods, each on an installation of its own."""
     for method in ("database", "api"):
         alone, beyond, seen_s = [], [], []
-        for _ in range(repeat):
+        for unused in range(repeat):
             with Installation(work / "installation", values=values) as installation:
                 alone.append(restart_alone(installation))
                 window_s, rest_s = _rotate(installation, method)

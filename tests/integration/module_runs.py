@@ -61,7 +61,7 @@ class ModuleRun:
         self, name: str, arguments: dict[str, Any], *, check: bool = False, prepare: Sequence[Callable[[], None]] = ()
     ) -> None:
         module = importlib.import_module(f"{_PACKAGE}.{name}")
-        self._streams = [tempfile.TemporaryFile() for _ in range(2)]  # noqa: SIM115 - output and errors, closed by wait
+        self._streams = [tempfile.TemporaryFile() for unused in range(2)]  # noqa: SIM115 - output and errors, closed by wait
         sys.stdout.flush()
         sys.stderr.flush()
         self.pid = os.fork()

@@ -76,7 +76,7 @@ def test_our_errors_are_failures_with_their_name(module, error):
     def work(installation):
         raise error("what, where and what next")
 
-    way, result, _ = leave(module, work)
+    way, result, unused = leave(module, work)
     assert (way, result) == ("fail", {"msg": "what, where and what next", "error": error.__name__})
 
 
@@ -88,7 +88,7 @@ def test_a_fault_of_ours_is_shown_by_its_place_and_never_by_its_text(module, det
     def work(installation):
         return front_door.run_acting(installation, fail, purpose="x") if detached else fail()
 
-    way, result, _ = leave(module, work)
+    way, result, unused = leave(module, work)
     assert way == "fail"
     assert "a fault of servos.ops" in result["msg"]
     assert "in fail" in result["exception"]
@@ -98,7 +98,7 @@ def test_a_fault_of_ours_is_shown_by_its_place_and_never_by_its_text(module, det
 
 def test_a_wrong_profile_is_a_failure_too(module):
     module.params["profile"] = {"nonsense": 1}
-    way, result, _ = leave(module, lambda installation: {})
+    way, result, unused = leave(module, lambda installation: {})
     assert (way, result["error"]) == ("fail", "ProfileError")
 
 
@@ -129,7 +129,7 @@ def test_warnings_and_diff_are_taken_out_of_the_result(module):
         {"table": "u", "column": "d"},
     ]
     result = {"changed": True, "_before": {"phase": "staged", "env_key": None, "census": census}, "_after": {}, "_warnings": ["look"]}
-    way, left, _ = leave(module, lambda installation: result)
+    way, left, unused = leave(module, lambda installation: result)
     assert way == "exit"
     assert left == {
         "changed": True,
@@ -156,7 +156,7 @@ def test_a_given_key_is_read_and_masked_before_anything_can_fail(module, tmp_pat
 
 def test_a_given_text_that_is_no_key_is_refused_by_the_name_of_its_option(module):
     module.params["new_key"] = GIVEN[:-1]
-    way, result, _ = leave(module, lambda installation: front_door.given_key(module, installation, "new_key"))
+    way, result, unused = leave(module, lambda installation: front_door.given_key(module, installation, "new_key"))
     assert (way, result["error"]) == ("fail", "KeyFormatError")
     assert "the option new_key" in result["msg"]
     assert GIVEN[:8] not in result["msg"]
@@ -183,7 +183,9 @@ def test_acting_under_a_held_lock_is_refused(module, tmp_path):
 
     (tmp_path / "state").mkdir(mode=0o700)
     with exclusive_lock(str(tmp_path / "state" / "lock"), purpose="the other run"):
-        way, result, _ = leave(module, lambda installation: front_door.run_acting(installation, lambda: {"changed": True}, purpose="test"))
+        way, result, _how = leave(
+            module, lambda installation: front_door.run_acting(installation, lambda: {"changed": True}, purpose="test")
+        )
     assert (way, result["error"]) == ("fail", "HeldLockError")
     assert "the other run" in result["msg"]
 
@@ -199,7 +201,7 @@ def test_the_new_api_is_used_where_there_is_one(monkeypatch, module):
 def test_a_missing_library_is_ansibles_own_message(monkeypatch, module):
     dependencies.require_cryptography(module)
     monkeypatch.setattr(dependencies, "CRYPTOGRAPHY_IMPORT_ERROR", "Traceback: no module named cryptography")
-    way, result, _ = leave(module, lambda installation: pytest.fail("the work was begun"))
+    way, result, unused = leave(module, lambda installation: pytest.fail("the work was begun"))
     assert way == "fail"
     assert "cryptography >= " + dependencies.MINIMUM_CRYPTOGRAPHY in result["msg"]
     assert result["exception"] == "Traceback: no module named cryptography"

@@ -160,7 +160,6 @@ def _reset(handler):
 BROKEN = {"cut": _cut, "half-headers": _half_of_the_headers, "half-body": _half_of_the_body, "no-http": _no_http, "reset": _reset}
 
 
-
 @pytest.mark.parametrize("act", [pytest.param(act, id=name) for name, act in BROKEN.items()])
 def test_a_connection_that_breaks_is_an_unknown_outcome_and_nothing_is_sent_again(server, act):
     server.act = act

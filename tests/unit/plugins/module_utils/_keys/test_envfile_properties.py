@@ -119,7 +119,7 @@ def test_of_several_assignments_exactly_the_last_stays(chunks, after):
     content, expected = content + after, expected + after
     with pytest.raises(EnvFileError, match=" and ".join(str(number) for number in numbers)) as caught:
         replaced(content)
-    assert not [value for _, _, value, _ in chunks if len(value) > 1 and value in str(caught.value)]
+    assert not [value for unused, unused, value, unused in chunks if len(value) > 1 and value in str(caught.value)]
     assert EnvFile(content).value_of(NAME, duplicates="last_wins", where="W") == chunks[-1][2]
     changed = replaced(content, "last_wins")
     assert changed == expected

@@ -118,13 +118,13 @@ class MemoryStore:
         from ansible_collections.servos.ops.plugins.module_utils._stores.shapes import Table
 
         self.content = {name: (columns, key, dict(rows)) for name, (columns, key, rows) in tables.items()}
-        self.shapes = [Table(name, tuple(columns), tuple(key), "rowid", ()) for name, (columns, key, _) in tables.items()]
+        self.shapes = [Table(name, tuple(columns), tuple(key), "rowid", ()) for name, (columns, key, unused) in tables.items()]
 
     def tables(self):
         return self.shapes
 
     def rows(self, table, columns):
-        names, _, rows = self.content[table.name]
+        names, unused, rows = self.content[table.name]
         for address, row in sorted(rows.items()):
             yield (address,), tuple(row[names.index(column)] for column in columns)
 
@@ -136,7 +136,7 @@ class MemoryStore:
         return ", ".join("%s=%s" % (column, rows[address[0]][names.index(column)]) for column in key)  # noqa: UP031
 
     def rewrite(self, table, rewrites, *, in_python, progress):
-        names, _, rows = self.content[table.name]
+        names, unused, rows = self.content[table.name]
         changed = {}
         for address, row in rows.items():
             new = list(row)

@@ -55,7 +55,7 @@ def test_values_end_under_the_target_and_the_rest_stays(rewrap, sealed, reveal, 
 
 def test_every_value_gets_a_nonce_of_its_own(rewrap, sealed, gcm):
     nonces = Nonces()
-    after, _ = rewrap(
+    after, unused = rewrap(
         [sealed("A", "same")] * 5 + [json.dumps({"a": sealed("A", "same")})], (COLUMN, COLUMN._replace(path="$.a")), nonces=nonces
     )
     assert len(nonces.given) == 6

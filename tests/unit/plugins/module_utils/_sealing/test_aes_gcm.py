@@ -58,7 +58,7 @@ def test_seals_byte_for_byte_as_the_other_library(gcm, name, plaintext):
 
 def test_asks_for_one_nonce_of_the_right_size_each_time(name):
     asked = []
-    for _ in range(2):
+    for unused in range(2):
         CODECS[name].seal(Cipher(KEY), b"x", lambda size: asked.append(size) or nonces(size))
     assert asked == [16, 16] if name == COLUMNS else [12, 12]
 
@@ -67,7 +67,7 @@ def test_the_text_is_padded_standard_base64_without_line_ends():
     # Nonce and ciphertext are chosen so that both + and / occur, and 1000 bytes would be wrapped by other encoders.
     for size in range(30):
         sealed = CODECS[TEXT].seal(Cipher(KEY), b"a" * (1000 + size), lambda n: b"\xfb\xff" * (n // 2))
-        assert type(sealed) is str
+        assert isinstance(sealed, str)
         assert len(sealed) % 4 == 0
         assert sealed.startswith("+//7")
         assert re.match(r"[A-Za-z0-9+/]+={0,2}\Z", sealed)
@@ -83,7 +83,7 @@ def test_the_columns_are_lower_case_hex_with_a_nonce_of_16_bytes():
 
 def test_the_raw_layout_is_bytes():
     sealed = CODECS[RAW].seal(Cipher(KEY), b"12345", nonces)
-    assert type(sealed) is bytes
+    assert isinstance(sealed, bytes)
     assert (sealed[:12], len(sealed)) == (nonces(12), 12 + 5 + 16)
 
 

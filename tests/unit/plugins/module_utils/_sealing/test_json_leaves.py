@@ -110,7 +110,7 @@ def test_hands_over_the_meaning_of_a_string_and_not_its_spelling():
     ],
 )
 def test_paths(text, paths):
-    assert sorted(path for path, _ in leaves_of(text)) == paths
+    assert sorted(path for path, unused in leaves_of(text)) == paths
 
 
 @pytest.mark.parametrize(

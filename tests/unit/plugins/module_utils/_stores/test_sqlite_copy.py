@@ -66,7 +66,7 @@ def test_a_live_database_is_copied_between_two_transactions(make_database, spawn
         sqlite_copy.copy_database(path, target)
         seen.append(rows(target))
     assert all(first == second for first, second in seen)
-    assert len({first for first, _ in seen}) > 1  # it was written to meanwhile
+    assert len({first for first, unused in seen}) > 1  # it was written to meanwhile
 
 
 @pytest.mark.parametrize("share", [0.5, 1.0], ids=["half", "just-short"])

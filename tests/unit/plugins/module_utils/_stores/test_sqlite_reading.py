@@ -33,7 +33,7 @@ def trace(path):
 
 def values(reader):
     (table,) = reader.tables()
-    return [cells[0] for _, cells in reader.rows(table, ["c"])]
+    return [cells[0] for unused, cells in reader.rows(table, ["c"])]
 
 
 def test_every_state_is_read_whole_and_without_a_trace(state, database):

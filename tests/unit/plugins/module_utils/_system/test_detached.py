@@ -92,7 +92,7 @@ def test_a_result_that_cannot_be_sent_does_not_let_the_child_loose(run):
 
 
 def test_the_work_runs_apart_from_terminal_session_and_hang_ups(run):
-    ((_, seen),) = run(
+    ((unused, seen),) = run(
         "outcome(lambda: {'session': os.getsid(0) == os.getpid(), 'streams': [os.readlink('/proc/self/fd/%d' % n) for n in range(3)],"
         " 'ignored': [signal.getsignal(n) == signal.SIG_IGN for n in (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE)]})"
     )

@@ -65,7 +65,7 @@ def test_a_private_file_is_private_from_the_first_moment_and_durable_at_the_last
     assert traced.mode == 0o600
     wanted = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     assert traced.flags & wanted == wanted
-    assert {mode for _, mode in traced.modes} == {0o600}
+    assert {mode for unused, mode in traced.modes} == {0o600}
     calls = [call for call in traced.calls if call[0] != "unlink"]
     new = ".k.servos-ops-new"
     assert calls == [("open", new), ("write", new), ("fsync", new), ("replace", new), ("fsync", tmp_path.name)]
