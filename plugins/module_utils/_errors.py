@@ -12,7 +12,8 @@ ServosError                 a message that names the thing, the reason and the n
 ├── EnvFileError            the env file cannot be read, is ambiguous, or cannot be written
 ├── ProfileError            the description of the application is wrong
 ├── StoreError              the database cannot be used
-│   └── StoreBusyError      ... because somebody else holds its lock
+│   ├── StoreBusyError      ... because somebody else holds its lock
+│   └── StoreChangedError   it was opened by another process while it was read as a file at rest
 ├── ForeignValueError       a value opens under no known key
 ├── UndeclaredFieldError    a sealed column that the profile does not name
 ├── ServiceError            the service cannot be found, stopped, started, or does not come up
@@ -57,6 +58,10 @@ class StoreError(ServosError):
 
 class StoreBusyError(StoreError):
     """The database stayed locked by another connection for the whole timeout."""
+
+
+class StoreChangedError(StoreError):
+    """The database was opened by another process while it was read as a file at rest; look again."""
 
 
 class ForeignValueError(ServosError):
@@ -104,6 +109,7 @@ __all__ = (
     "ServiceError",
     "ServosError",
     "StoreBusyError",
+    "StoreChangedError",
     "StoreError",
     "UndeclaredFieldError",
     "UnknownOutcomeError",

@@ -62,6 +62,8 @@ class Keyring:
         if not os.path.lexists(path):
             return None
         content = files.read_file(path, limit_bytes=64 * 1024)
+        if content and not content.strip(b"\x00"):
+            return None  # a run was killed between overwriting and removing it
         return parse_key(key_file_text(content), derivation=self._derivation, where=path)
 
     def write(self, role: str, key: MasterKey) -> bool:
@@ -89,6 +91,9 @@ class Keyring:
 
     def destroy(self, role: str) -> bool:
         """Overwrite and remove the key of a role. Returns whether it was there."""
+        leftover = files.leftover_of(self.path_of(role))
+        if leftover is not None:
+            files.destroy_file(leftover)
         return files.destroy_file(self.path_of(role))
 
     def withdraw_staged(self) -> None:

@@ -22,6 +22,7 @@ from .._errors import FileError, ForeignValueError, ServosError, StoreError
 from .._stores.sqlite_copy import check_integrity, copy_database, overwrite_database, remove_database
 from .._stores.urls import open_database
 from .._system import files
+from .._system.processes import pids_with_open_file
 from .._system.services import wait_until_settled
 from .census import Census, take_census
 from .due import written
@@ -33,7 +34,7 @@ def keep_backups(
     installation: Installation, *, backup_dir: str, retention_days: float, allow_empty: bool, now: datetime.datetime, write: bool
 ) -> dict[str, t.Any]:
     """Make a backup, and remove those past their time."""
-    doomed = _expired(backup_dir, app=installation.profile.app, now=now, known=None, spare_newest=False)
+    doomed = _expired(backup_dir, installation, now=now, known=None, spare_newest=False)
     result: dict[str, t.Any] = {"changed": True, "removed": [note["path"] for note in doomed]}
     result["_before"] = {"backups": _names(backup_dir, installation)}
     if write:
@@ -54,7 +55,7 @@ def prune_backups(
 ) -> dict[str, t.Any]:
     """Remove backups past their time and, if asked, those that no known key opens."""
     known = read_keys(installation).by_fingerprint() if unreadable else None
-    doomed = _expired(backup_dir, app=installation.profile.app, now=now, known=known, spare_newest=True)
+    doomed = _expired(backup_dir, installation, now=now, known=known, spare_newest=True)
     before = _names(backup_dir, installation)
     for note in doomed if write else ():
         _remove_backup(note)
@@ -80,20 +81,30 @@ def restore_backup(
     Raises:
         StoreError, ForeignValueError: no such backup, a changed or damaged one, or no known key opens it.
     """
-    note = _choose_backup(backup_dir, app=installation.profile.app, path=path)
+    note = _choose_backup(backup_dir, installation, path=path)
     keys = _verify_backup(note, installation)
     result: dict[str, t.Any] = {"changed": True, "backup": note}
     if target:
+        if os.path.realpath(target) == installation.database_path() or pids_with_open_file(target):
+            raise StoreError(f"{target} is a database in use, not a scratch file; nothing was changed; name another target, or none")
         if write:
             _restore_to_copy(note, target)
         return result
     service = installation.service()
-    if not write:
+    is_lost = not os.path.exists(installation.database_path())
+    if not is_lost:
         installation.database()
+    if not write:
         return dict(result, started=False)
+    was_running = service is not None and service.main_pid() is not None
     if service is not None:
         service.stop(stop_timeout_s)
-    overwrite_database(note["path"], installation.database().path)
+    try:
+        _put_back(note, installation.database_path(), is_lost=is_lost)
+    except ServosError:
+        if service is not None and was_running:
+            service.start(start_timeout_s)
+        raise
     active = keys.active.fingerprint if keys.active is not None else None
     fits = set(note.get("keys", {})) <= {active}
     if service is not None and fits:
@@ -107,8 +118,20 @@ def restore_backup(
     return dict(result, started=service is not None and fits)
 
 
+def _put_back(note: t.Mapping[str, t.Any], path: str, *, is_lost: bool) -> None:
+    """Put a backup in the place of a database, or of one that is gone; that one then belongs to its directory's owner."""
+    if not is_lost:
+        overwrite_database(note["path"], path)
+        return
+    remove_database(path)  # a log without its database would be taken for the backup's
+    copy_database(note["path"], path)
+    owner = os.stat(os.path.dirname(path))
+    if (owner.st_uid, owner.st_gid) != (os.geteuid(), os.getegid()):
+        os.chown(path, owner.st_uid, owner.st_gid)
+
+
 def _names(backup_dir: str, installation: Installation) -> list[str]:
-    return [note["path"] for note in list_backups(backup_dir, app=installation.profile.app)]
+    return [note["path"] for note in list_backups(backup_dir, app=installation.profile.app, database=installation.database_path())]
 
 
 def _refuse_useless(installation: Installation, keys: Keys, path: str, *, allow_empty: bool) -> Census:
@@ -139,6 +162,8 @@ def _make_backup(
     is_new = files.ensure_private_directory(backup_dir) and not os.listdir(backup_dir)
     stamp = now.astimezone(datetime.timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")
     path = os.path.join(backup_dir, f"{installation.profile.app}-{stamp}.db")
+    if os.path.lexists(path):
+        raise StoreError(f"there is a backup {path} already; nothing was changed; run again")
     partial = path + ".partial"
     try:
         copy_database(database.path, partial)
@@ -166,8 +191,8 @@ def _make_backup(
     return note
 
 
-def list_backups(backup_dir: str, *, app: str) -> list[dict[str, t.Any]]:
-    """Return the notes of all whole backups of an application, the newest first."""
+def list_backups(backup_dir: str, *, app: str, database: str | None = None) -> list[dict[str, t.Any]]:
+    """Return the notes of all whole backups of an application, the newest first; of one database only, if it is given."""
     found = []
     try:
         names = os.listdir(backup_dir)
@@ -183,24 +208,27 @@ def list_backups(backup_dir: str, *, app: str) -> list[dict[str, t.Any]]:
             note = json.loads(files.read_file(path + ".json").decode("utf-8"))
         except (ValueError, ServosError):
             continue
-        if isinstance(note, dict) and note.get("app") == app and os.path.exists(path):
+        if not isinstance(note, dict) or note.get("app") != app or not os.path.exists(path):
+            continue
+        if database is None or os.path.realpath(str(note.get("database"))) == database:
             found.append(dict(note, path=path))
     return sorted(found, key=lambda note: str(note.get("created_at")) + note["path"], reverse=True)
 
 
-def _choose_backup(backup_dir: str, *, app: str, path: str | None) -> dict[str, t.Any]:
+def _choose_backup(backup_dir: str, installation: Installation, *, path: str | None) -> dict[str, t.Any]:
     """Return the note of the named backup, or of the newest.
 
     Raises:
         StoreError: there is none.
     """
-    notes = list_backups(backup_dir, app=app)
+    app = installation.profile.app
+    notes = list_backups(backup_dir, app=app, database=None if path else installation.database_path())
     if path:
         notes = [note for note in notes if os.path.abspath(note["path"]) == os.path.abspath(path)]
     if not notes:
-        wanted = path or f"a backup of {app}"
+        wanted = f"backup {path}" if path else f"backup of {app}"
         raise StoreError(
-            f"there is no {wanted} with its note in {backup_dir}; nothing was changed; make one with servos_backup state=present"
+            f"there is no {wanted} with a note in {backup_dir}; nothing was changed; make one with servos_backup state=present"
         )
     return notes[0]
 
@@ -228,18 +256,24 @@ def _verify_backup(note: t.Mapping[str, t.Any], installation: Installation) -> K
 
 def _restore_to_copy(note: t.Mapping[str, t.Any], target: str) -> None:
     """Write a backup to a new database file, 0600, in a private directory; replace an earlier one of that name."""
-    files.ensure_private_directory(os.path.dirname(target))
+    if not os.path.isdir(os.path.dirname(target)):
+        files.ensure_private_directory(os.path.dirname(target))
+    partial = target + ".partial"
+    remove_database(partial)
+    copy_database(note["path"], partial)
     remove_database(target)
-    copy_database(note["path"], target)
+    files.rename_file(partial, target)
 
 
 def _expired(
-    backup_dir: str, *, app: str, now: datetime.datetime, known: t.Container[str] | None, spare_newest: bool
+    backup_dir: str, installation: Installation, *, now: datetime.datetime, known: t.Container[str] | None, spare_newest: bool
 ) -> list[dict[str, t.Any]]:
     """List what may go: past its time, perhaps but the newest; and what none of the C(known) keys opens, if given."""
     stamp = written(now)
     doomed = []
-    for position, note in enumerate(list_backups(backup_dir, app=app)):
+    for position, note in enumerate(
+        list_backups(backup_dir, app=installation.profile.app, database=installation.database_path())
+    ):
         needs = note.get("keys") or {}
         unreadable = known is not None and needs and not all(mark in known for mark in needs)
         if unreadable or ((position or not spare_newest) and str(note.get("expires_at", "")) < stamp):

@@ -12,7 +12,7 @@ import typing as t
 
 from .._sealing.aes_gcm import SMALLEST, SMALLEST_BASE64, Cipher, Codec
 from .._sealing.codecs import CODECS, codec_named
-from .._sealing.json_leaves import has_long_string, leaves_of, may_be_json
+from .._sealing.json_leaves import has_long_string, leaves_of, may_be_json, text_of_json
 from .._stores.shapes import Table
 from .profile import Field, Profile
 
@@ -52,8 +52,12 @@ class FieldCount:
 
     @property
     def is_field(self) -> bool:
-        """Whether sealed values are at home here: named by the profile, or proven by one that opens."""
-        return self.is_declared or bool(self.sealed)
+        """Whether sealed values are at home here.
+
+        Named by the profile, or proven by one that opens; or its name says so, and what lies there looks sealed: a class
+        that an earlier rotation left behind opens under nothing at all.
+        """
+        return self.is_declared or bool(self.sealed) or bool(self.unopened and self.field.class_name)
 
     def add_unopened(self, address: tuple[t.Any, ...]) -> None:
         """Count a value that nothing opens, and keep where the first few are."""
@@ -145,7 +149,11 @@ class _Column:
             if mark is not None:
                 counted.sealed[mark] = counted.sealed.get(mark, 0) + 1
                 return mark
-        if self._text.looks_sealed(cell.decode("latin-1")):
+        as_json = text_of_json(cell)
+        if as_json is not None:
+            self._count_leaves(address, as_json)
+            self.whole.plain += 1
+        elif self._text.looks_sealed(cell.decode("latin-1")):
             self.whole.add_unopened(address)
         elif self._blob.looks_sealed(cell):
             self.raw.add_unopened(address)

@@ -14,6 +14,7 @@ import typing as t
 
 from .._errors import KeyFormatError, KeyMissingError, ServiceError
 from .._keys.envfile import require_plain
+from .._keys.keyring import ROLES
 from .._keys.material import MasterKey, encoding_for_new_key, generate_key, written_like
 from .._system import files
 from .due import judge_due, written
@@ -186,8 +187,11 @@ def retire(installation: Installation, *, allow_empty: bool, now: datetime.datet
     if doomed and write:
         # The env file is the only other place of the active key: it must be on disk before its copy goes.
         files.fsync_file(os.path.realpath(str(installation.env_file)))
-        for role in doomed:
+        for role in ROLES:
             installation.keyring.destroy(role)
+        leftover = files.leftover_of(str(installation.env_file))
+        if leftover is not None:
+            files.destroy_file(leftover)
         installation.keyring.remember(retired_at=written(now))
         result.update(observe(installation).as_result())
     return result

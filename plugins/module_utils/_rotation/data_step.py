@@ -70,7 +70,9 @@ def rewrap_data(
         if new_fields and not include_new_fields:
             names = ", ".join(str(field) for field in new_fields)
             raise UndeclaredFieldError(f"{names} began to hold sealed values during the run; nothing was changed; run again")
-        broken = {c.field.table for c in (*census.fields, *late.fields) if c.has_broken_text}
+        # Where triggers fire, only rows that change are written; and text that is not UTF-8 cannot pass through a function.
+        broken = {table.name for table in writer.tables() if table.triggers}
+        broken |= {c.field.table for c in (*census.fields, *late.fields) if c.has_broken_text}
         plan = _plan(fields + new_fields, writer.tables(), broken)
         rewrap_tables(writer, plan, rewrapper, tally)
         if any(table.triggers for table, unused_fields, unused_way in plan):

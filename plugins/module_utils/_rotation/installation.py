@@ -11,6 +11,7 @@ Those are the data, the env file, the running process and the operator's keys.
 
 from __future__ import annotations
 
+import os
 import typing as t
 
 from .._errors import EnvFileError, FileError, KeyFormatError, KeyMissingError, ProfileError, ServiceError
@@ -18,7 +19,7 @@ from .._keys.envfile import EnvFile
 from .._keys.keyring import Keyring, key_file_text
 from .._keys.material import MasterKey, parse_key
 from .._stores.sqlite import SqliteDatabase
-from .._stores.urls import open_database
+from .._stores.urls import open_database, path_of
 from .._system import files
 from .._system.processes import process_variable
 from .._system.services import CommandService, Runner, Service, SystemdService
@@ -57,6 +58,12 @@ class Installation:
         if not self.database_url:
             raise ProfileError(f"the profile {self.profile.app} has no database of its own; name one (database)")
         return open_database(self.database_url)
+
+    def database_path(self) -> str:
+        """Return where the database is, or should be."""
+        if not self.database_url:
+            raise ProfileError(f"the profile {self.profile.app} has no database of its own; name one (database)")
+        return os.path.realpath(path_of(self.database_url))
 
     def service(self) -> Service | None:
         """Return the service, or None where none is described (service_manager=none, or a profile without one).

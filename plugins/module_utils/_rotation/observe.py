@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import typing as t
 
-from .._errors import ForeignValueError, KeyFormatError, StoreError, UndeclaredFieldError
+from .._errors import ForeignValueError, KeyFormatError, StoreChangedError, StoreError, UndeclaredFieldError
 from .._keys.material import MasterKey, doubts_about
 from .._sealing.aes_gcm import Cipher
 from .census import Census, Reader, take_census
@@ -111,6 +111,9 @@ class Observation:
         if self.census is not None:
             if self.census.canary_expected and self.census.canary is None:
                 found.append("no integrity canary was found among the sealed values; the database may never have been initialized")
+            if self.census.sealed and self.census.strangers:
+                places = ", ".join(f"{stranger.unopened} in {stranger.field}" for stranger in self.census.strangers[:5])
+                found.append(f"values look sealed and open under no known key, in columns where nothing opens: {places}")
             triggers = sorted(f"{table.name}.{name}" for table in self.census.tables for name in table.triggers)
             if triggers:
                 found.append(f"triggers fire when rows are rewritten: {', '.join(triggers)}")
@@ -220,9 +223,18 @@ def observe(
         if reader is not None:
             census = take_census(reader, installation.profile, known.ciphers())
         else:
-            with installation.database().reading() as opened:
-                census = take_census(opened, installation.profile, known.ciphers())
+            census = _census_from_disk(installation, known)
     return Observation(keys=known, process=process, pid=pid, process_seen=service is not None, census=census)
+
+
+def _census_from_disk(installation: Installation, keys: Keys) -> Census:
+    """Read the database where it lies, else, if others come and go, in a private copy."""
+    try:
+        with installation.database().reading() as opened:
+            return take_census(opened, installation.profile, keys.ciphers())
+    except StoreChangedError:
+        with installation.database().reading(copied=True) as opened:
+            return take_census(opened, installation.profile, keys.ciphers())
 
 
 __all__ = ("Keys", "Observation", "census_rows", "observe", "read_keys")

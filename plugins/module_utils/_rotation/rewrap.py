@@ -18,7 +18,7 @@ import typing as t
 from .._errors import ForeignValueError
 from .._sealing.aes_gcm import Cipher, Codec
 from .._sealing.codecs import CODECS, codec_named
-from .._sealing.json_leaves import may_be_json, replace_leaves
+from .._sealing.json_leaves import may_be_json, replace_leaves, text_of_json
 from .._stores.shapes import Rewrite, Table
 from .census import Reader
 from .profile import Field
@@ -117,12 +117,18 @@ class Rewrapper:
         raw = any(field.codec == blob.name for field in fields)
         renewed_text, renewed_blob = self.renewing(text), self.renewing(blob)
 
+        def renewed_leaf(leaf: str) -> t.Any:
+            return renewed_text(leaf) if text.looks_sealed(leaf) else None
+
         def of_blob(cell: bytes) -> bytes | None:
             new = renewed_blob(cell)
             if new is None:
                 new = renewed_text(cell)
                 if new is not None and new is not cell:
                     new = new.encode("ascii")
+            if new is None:
+                as_json = text_of_json(cell)
+                new = None if as_json is None else replace_leaves(as_json, renewed_leaf).encode("utf-8")
             return t.cast("bytes | None", new)
 
         def rewrite_cell(address: t.Any, cell: t.Any) -> t.Any:
@@ -133,7 +139,7 @@ class Rewrapper:
                 if new is not None:
                     return new
                 if may_be_json(cell):
-                    new = replace_leaves(cell, lambda leaf: renewed_text(leaf) if text.looks_sealed(leaf) else None)
+                    new = replace_leaves(cell, renewed_leaf)
                 if new is None and whole and text.looks_sealed(cell):
                     raise _ForeignCellError(fields[0], address)
             elif isinstance(cell, bytes):

@@ -53,6 +53,7 @@ class Walk:
         before.require_usable(
             discover=options.discover, allow_empty=options.allow_empty, canary_required=installation.profile.canary_required
         )
+        self._refuse_third_key(before)
         target = self._target(before.keys)
         if self._given is not None and options.until != "rewrapped":
             raise ProfileError("with old_key or old_key_file there is no env file to swap: set until=rewrapped")
@@ -60,14 +61,33 @@ class Walk:
             raise KeyMissingError("until says more than rewrapped, which needs an env file (env_file)")
         if options.method == "api" and not options.back and self._needs_rewrap(before, target):
             require_api(self._run)
-        self._check_means(self.needs(before, target))
+        self._check_means(self.needs(before, target), before.keys.active)
         return target
 
-    def _check_means(self, steps: t.Sequence[str]) -> None:
+    def _refuse_third_key(self, before: Observation) -> None:
+        """An env file that holds neither the staged nor the previous key was changed by somebody else: no way leads on from it."""
+        keys = before.keys
+        active, known = keys.active, [key for key in (keys.staged, keys.previous, keys.withdrawn) if key is not None]
+        if active is None or keys.previous is None or active in known or before.sight.sealed.get(active.fingerprint):
+            return
+        names = " or ".join(f"{keys.role_of(key.fingerprint)} key {key.fingerprint}" for key in known)
+        raise KeyMissingError(
+            f"the env file holds {active.fingerprint}, which opens no value and is not the {names}: it was changed by hand, or by "
+            f"another tool; nothing was changed; put one of those keys back into it (they are in {self._run.installation.state_dir})"
+        )
+
+    def _check_means(self, steps: t.Sequence[str], active: MasterKey | None) -> None:
         """Refuse now what would fail in the window: no room, a file that cannot be swapped, a service that is not well."""
         installation, options = self._run.installation, self._run.options
         if "rewrap" in steps:
             installation.database().require_room(scrub=options.scrub)
+        if "swap" in steps and not options.back:
+            kept = installation.keyring.read("previous")
+            if kept is not None and kept != active:
+                raise KeyMissingError(
+                    f"the previous key {kept.fingerprint} of the last rotation is still kept in {installation.state_dir}; "
+                    "nothing was changed; retire it first (playbook servos.ops.retire), then rotate again"
+                )
         if "swap" in steps:
             files.require_replaceable(str(installation.env_file))
         service = installation.service() if steps and options.health_url else None

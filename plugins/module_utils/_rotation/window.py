@@ -156,9 +156,10 @@ class Window:
                 self._run.installation, keys=before.keys, target=origin, census=before.census, include_new_fields=True,
                 lock_timeout_s=self._run.options.lock_timeout_s,
             )
-            if self._env_before is not None:
-                self._run.installation.write_env_content(self._env_before)
-            self._run.installation.write_env_key(origin)
+            installation = self._run.installation
+            if self._env_before is not None and installation.env_content() != self._env_before:
+                installation.write_env_content(self._env_before)
+            installation.write_env_key(origin)
             self._run.start(service)
         except ServosError as second:
             return type(error)(

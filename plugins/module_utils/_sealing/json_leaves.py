@@ -19,12 +19,14 @@ import re
 import typing as t
 
 _STRING = re.compile(r'"(?:[^"\\\x00-\x1f]|\\.)*"')
+_AROUND = "\ufeff \t\r\n"
 _LONG_STRING = re.compile(r'"(?:[^"\\\x00-\x1f]|\\.){40,}"')
 
 
 def may_be_json(text: str) -> bool:
     """Tell cheaply whether a text could be a JSON object, array or string."""
-    return text[:1] in ("{", "[", '"') and text.rstrip()[-1:] in ("}", "]", '"')
+    stripped = text.strip(_AROUND)
+    return len(stripped) > 1 and stripped[0] in '{["' and stripped[-1] in '}]"'
 
 
 def leaves_of(text: str) -> t.Iterator[tuple[str, str]]:
@@ -33,7 +35,7 @@ def leaves_of(text: str) -> t.Iterator[tuple[str, str]]:
     Paths are written C($.name.name[*]), so that all elements of an array are one field.
     """
     try:
-        document = json.loads(text)
+        document = json.loads(text.strip(_AROUND))
     except (ValueError, RecursionError):
         return
     pending: list[tuple[str, t.Any]] = [("$", document)]
@@ -41,6 +43,9 @@ def leaves_of(text: str) -> t.Iterator[tuple[str, str]]:
         path, node = pending.pop()
         if isinstance(node, str):
             yield path, node
+            if may_be_json(node) and has_long_string(node):
+                # JSON inside a string of JSON.
+                yield from ((f"{path}({inner})", leaf) for inner, leaf in leaves_of(node))
         elif isinstance(node, dict):
             pending.extend((f"{path}.{name}", child) for name, child in node.items())
         elif isinstance(node, list):
@@ -53,10 +58,13 @@ def replace_leaves(text: str, replace: t.Callable[[str], str | None]) -> str:
     def of_token(match: t.Match[str]) -> str:
         token = match.group()
         try:
-            replaced = replace(json.loads(token))
+            leaf = json.loads(token)
         except ValueError:
             return token
-        return token if replaced is None else json.dumps(replaced)
+        replaced = replace(leaf)
+        if replaced is None and may_be_json(leaf) and has_long_string(leaf):
+            replaced = replace_leaves(leaf, replace)
+        return token if replaced is None or replaced == leaf else json.dumps(replaced)
 
     return _STRING.sub(of_token, text)
 
@@ -66,4 +74,13 @@ def has_long_string(text: str) -> bool:
     return _LONG_STRING.search(text) is not None
 
 
-__all__ = ("has_long_string", "leaves_of", "may_be_json", "replace_leaves")
+def text_of_json(cell: bytes) -> str | None:
+    """Return a blob as text if it could be JSON in UTF-8 with a long string in it, else None."""
+    try:
+        text = cell.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+    return text if may_be_json(text) and has_long_string(text) else None
+
+
+__all__ = ("has_long_string", "leaves_of", "may_be_json", "replace_leaves", "text_of_json")

@@ -21,7 +21,7 @@ import time
 import typing as t
 import urllib.parse
 
-from .._errors import StoreBusyError, StoreError
+from .._errors import StoreBusyError, StoreChangedError, StoreError
 from .._system.files import free_bytes
 from .._system.processes import pids_with_open_file
 from .sqlite_copy import size_of
@@ -41,7 +41,8 @@ class SqliteDatabase:
     scheme = "sqlite"
 
     def __init__(self, path: str) -> None:
-        self.path = path
+        # SQLite keeps its log beside the file itself, not beside a link to it.
+        self.path = os.path.realpath(path)
         self._check_file()
 
     def _check_file(self) -> None:
@@ -61,14 +62,17 @@ class SqliteDatabase:
         self._is_wal = len(header) > 19 and header[19] == _WAL_VERSION
 
     @contextlib.contextmanager
-    def reading(self) -> t.Iterator[SqliteReader]:
+    def reading(self, *, copied: bool = False) -> t.Iterator[SqliteReader]:
         """Open for reading only; neither the file nor its directory is written to.
+
+        Args:
+            copied: read a private copy in any case, for a database that others open and close all the time.
 
         A write-ahead log or a hot journal that a crash left behind can be read only by recovering it, which is a
         write; then a private copy is recovered and read instead.
         """
         with contextlib.ExitStack() as stack:
-            connection, immutable = self._try_read_only()
+            connection, immutable = (None, False) if copied else self._try_read_only()
             if connection is None:
                 directory = stack.enter_context(_private_copy(self.path))
                 connection = _connect(os.path.join(directory, "copy.db"), "mode=rw", timeout_s=_READ_TIMEOUT_S)
@@ -79,14 +83,15 @@ class SqliteDatabase:
             with self._translated(_READ_TIMEOUT_S):
                 yield SqliteReader(connection)
             if immutable and before != _stamps(self.path):
-                raise StoreError(f"the database {self.path} was opened by another process while it was being read; run again")
+                raise StoreChangedError(f"the database {self.path} was opened by another process while it was being read; run again")
 
     def _try_read_only(self) -> tuple[sqlite3.Connection | None, bool]:
         wal, shared, journal = (os.path.exists(self.path + end) for end in ("-wal", "-shm", "-journal"))
-        if self._is_wal and wal and not shared:
+        in_use = self._is_wal and wal and shared and bool(pids_with_open_file(self.path))
+        if self._is_wal and wal and not in_use:
             return None, False
-        # Nobody has a WAL database open that lacks both files; a plain read-only connection would leave them behind.
-        immutable = self._is_wal and not shared
+        # Nobody has it open, and it has no log: a plain read-only connection would leave log and index behind.
+        immutable = self._is_wal and not in_use
         connection = _connect(self.path, "mode=ro&immutable=1" if immutable else "mode=ro", timeout_s=_READ_TIMEOUT_S)
         try:
             with self._translated(_READ_TIMEOUT_S):
@@ -172,7 +177,8 @@ class SqliteDatabase:
                 connection.execute(f"PRAGMA temp_store_directory = '{directory}'")
                 if statement is not None:
                     connection.execute(statement)
-                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                if connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                    raise sqlite3.OperationalError("database is locked by a reader of its log")
         finally:
             connection.close()
         wal = self.path + "-wal"

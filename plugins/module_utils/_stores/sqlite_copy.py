@@ -13,11 +13,14 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
+import typing as t
 import urllib.parse
 
-from .._errors import StoreError
+from .._errors import StoreBusyError, StoreError
 from .._system.files import free_bytes, fsync_file
 
+_LOCK_TIMEOUT_S = 30
 _JOURNALS = ("-wal", "-shm", "-journal")
 
 
@@ -29,6 +32,7 @@ def copy_database(source: str, target: str) -> None:
     Raises:
         StoreError: no room, or SQLite refuses.
     """
+    source = os.path.realpath(source)
     needed = size_of(source)
     directory = os.path.dirname(target)
     room = free_bytes(directory)
@@ -63,15 +67,32 @@ def _copy(source: str, target: str) -> None:
         try:
             given = sqlite3.connect(_uri(target, "mode=rw"), uri=True, timeout=30)
             try:
-                taken.backup(given, pages=-1)
+                taken.backup(given, pages=-1, progress=_not_after(time.monotonic() + _LOCK_TIMEOUT_S), sleep=0.1)
                 given.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             finally:
                 given.close()
         finally:
             taken.close()
+    except _LateError:
+        raise StoreBusyError(
+            f"the copy from {source} to {target} waited {_LOCK_TIMEOUT_S} s for a lock; nothing else was changed; "
+            "stop whoever has either of them open"
+        ) from None
     except sqlite3.Error as error:
         text = "no space left on the disk" if "full" in str(error) else str(error)
         raise StoreError(f"the copy from {source} to {target} failed: {text}; nothing else was changed") from None
+
+
+class _LateError(Exception):
+    """The backup has waited long enough; by itself it would wait for ever."""
+
+
+def _not_after(deadline: float) -> t.Callable[[int, int, int], None]:
+    def progress(unused_status: int, unused_remaining: int, unused_total: int) -> None:
+        if unused_remaining and time.monotonic() > deadline:
+            raise _LateError
+
+    return progress
 
 
 def check_integrity(path: str) -> None:

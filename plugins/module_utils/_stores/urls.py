@@ -13,16 +13,21 @@ from .sqlite import SqliteDatabase
 
 
 def open_database(url: str) -> SqliteDatabase:
-    """Return the store of an existing database.
+    """Return the store of an existing database; see C(path_of)."""
+    return SqliteDatabase(path_of(url))
+
+
+def path_of(url: str) -> str:
+    """Return the path that a database URL names, whether there is a file or not.
 
     Args:
         url: V(sqlite:////absolute/path), or the absolute path itself.
 
     Raises:
-        StoreError: another kind of URL, a relative path, or no such database.
+        StoreError: another kind of URL, or a relative path.
     """
     if url.startswith("/"):
-        return SqliteDatabase(url)
+        return url
     scheme, separator, rest = url.partition(":")
     if not separator or scheme not in ("sqlite", "file"):
         raise StoreError(f"the database URL of scheme {scheme!r} is not supported; use sqlite:////absolute/path (database)")
@@ -30,7 +35,7 @@ def open_database(url: str) -> SqliteDatabase:
     path = rest[3:] if scheme == "sqlite" and rest.startswith("///") else rest
     if not path.startswith("/"):
         raise StoreError("the database URL names a relative path; write sqlite:////absolute/path, with four slashes (database)")
-    return SqliteDatabase(path.split("?", 1)[0])
+    return path.split("?", 1)[0]
 
 
-__all__ = ("open_database",)
+__all__ = ("open_database", "path_of")

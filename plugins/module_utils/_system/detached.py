@@ -81,7 +81,7 @@ def _family(base: type[Exception]) -> t.Iterator[type[Exception]]:
 
 def _be_detached() -> None:
     os.setsid()
-    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE):
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):

@@ -99,7 +99,9 @@ def _write(path: str, content: bytes, *, prepare: t.Callable[[int], None] | None
     directory, name = os.path.split(path)
     temporary = os.path.join(directory, f".{name}{_TEMPORARY_SUFFIX}")
     try:
-        remove_file(temporary)
+        if os.path.islink(temporary):
+            remove_file(temporary)  # it holds no secret, and what it leads to is not ours
+        destroy_file(temporary)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             written = 0

@@ -55,7 +55,7 @@ def traffic(installation: Installation) -> Iterator[RunningTraffic]:
 def test_undisturbed_traffic_has_no_window(installation: Installation, traffic: RunningTraffic) -> None:
     report = traffic.finish()
     assert report["windows"] == [] and report["longest_window_s"] == 0.0
-    assert report["ok"] == report["requests"] > 10
+    assert report["ok"] == report["requests"] > 0
     code, verdict = installation.judge("old", "new", "--journal", traffic.journal)
     assert (code, verdict["opens_new"]) == (0, 61 + report["writes"])
 

@@ -121,7 +121,7 @@ def test_paths(text, paths):
         ('{"a": 1} \n', True),
         ("{", False),
         ("x{}", False),
-        (" {}", False),
+        (" {}", True),
         ('"text"', True),
         ("", False),
         ("{)", False),
