@@ -30,14 +30,14 @@ class RunningTraffic:
         self.process = subprocess.Popen(list(map(str, command)))
 
     def wait_for_writes(self, count: int) -> None:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not self.journal.exists() or self.journal.read_text().count("\n") < count:
             assert time.monotonic() < deadline, "no writes"
             time.sleep(0.02)
 
     def finish(self) -> dict:
         self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(timeout=10) == 0
+        assert self.process.wait(timeout=60) == 0
         return json.loads(self._report.read_text())
 
 
@@ -67,11 +67,11 @@ def test_the_window_of_a_restart_is_measured(
     installation.stop(number)
     time.sleep(0.5)
     installation.start()
-    time.sleep(0.3)
+    time.sleep(2)
     report = traffic.finish()
     assert len(report["windows"]) == 1
     window = report["windows"][0]
-    assert window["over"] and 0.5 <= window["seconds"] == report["longest_window_s"] < 5
+    assert window["over"] and 0.5 <= window["seconds"] == report["longest_window_s"] < 60
     assert window["end"] - window["start"] == pytest.approx(window["seconds"], abs=1e-3)
     assert abs(window["end"] - time.time()) < 60
     assert "ConnectionRefusedError" in window["causes"]
@@ -82,10 +82,10 @@ def test_a_rotation_without_restart_loses_writes_and_the_judge_says_which(
     installation: Installation, traffic: RunningTraffic
 ) -> None:
     assert installation.rotate()[0] == 200
-    time.sleep(0.4)
+    time.sleep(1.5)
     installation.stop()
     installation.start(key_text=b64(NEW_KEY))
-    time.sleep(0.3)
+    time.sleep(2)
     report = traffic.finish()
     assert report["decryption_failures"] > 0 and report["wrong_plaintext"] == 0
     assert report["longest_window_s"] >= 0.4
@@ -102,7 +102,7 @@ def test_a_value_changed_behind_the_traffic_is_seen(installation: Installation, 
     installation.manifest.write_text(json.dumps(manifest))
     second = RunningTraffic(installation)
     try:
-        time.sleep(0.6)
+        time.sleep(2)
         assert second.finish()["wrong_plaintext"] > 0
     finally:
         if second.process.poll() is None:

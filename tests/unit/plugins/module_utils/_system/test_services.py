@@ -106,8 +106,8 @@ def test_a_stop_that_fails_counts_only_while_the_process_runs(service):
 def test_a_command_that_hangs_is_ended(service):
     started = time.monotonic()
     with pytest.raises(ServiceError, match=r"did not end within 0\.3 s"):
-        service(start="sleep 20").start(0.3)
-    assert time.monotonic() - started < 5
+        service(start="sleep 90").start(0.3)
+    assert time.monotonic() - started < 60
 
 
 def test_a_missing_command_is_named(tmp_path, runner):
@@ -160,8 +160,8 @@ def test_a_service_that_is_started_again_and_again_is_not(service):
     try:
         started = time.monotonic()
         with pytest.raises(ServiceError, match="keeps being started again"):
-            wait_until_settled(app, is_ready=lambda: True, settle_s=0.5, timeout_s=20)
-        assert time.monotonic() - started < 10  # four times is enough to know
+            wait_until_settled(app, is_ready=lambda: True, settle_s=0.5, timeout_s=90)
+        assert time.monotonic() - started < 60  # four times is enough to know
     finally:
         app._must("stop", app._stop_argv, 5)
 
