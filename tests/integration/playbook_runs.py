@@ -34,7 +34,7 @@ def inventory_of(servos: Servos, **variables: Any) -> dict[str, Any]:
     ]
     told = {f"servos_{name}": value for name, value in options.items()} | {
         "servos_backup_dir": str(servos.backup_dir), "servos_probes": probes, "servos_health_url": f"{servos.url}/api/health",
-        "servos_start_timeout": 15, "rotation_rehearse_directory": str(servos.folder / "var" / "rehearsal"),
+        "servos_start_timeout": 15, "rotation_rehearse_directory": str(servos.folder / "var"),
     }  # fmt: skip
     host = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
     return {"servos_control": {"hosts": {"control": host}, "vars": told | variables}}

@@ -232,7 +232,7 @@ def rotated_and_retired(servos: Servos) -> None:
 
 
 BAD_BACKUPS: dict[str, tuple[Callable[[Servos], object], list[str]]] = {
-    "none": (lambda servos: None, ["no a backup", "servos_backup state=present"]),
+    "none": (lambda servos: None, ["no backup", "servos_backup state=present"]),
     "changed": (damage, ["SHA-256 differs", "nothing was changed"]),
     "no known key": (rotated_and_retired, [fingerprint(OLD), fingerprint(NEW), "password manager or escrow"]),
 }

@@ -26,7 +26,7 @@ def test_a_key_is_tried_rehearsed_rotated_and_taken_back(servos: Servos) -> None
     assert rehearsed.code == 0, rehearsed.text
     assert "61 values" in rehearsed.text
     assert_same(without_backups(servos, before), without_backups(servos, servos.snapshot()))
-    assert not (servos.folder / "var" / "rehearsal" / "servos-ops-rehearsal").exists()
+    assert not (servos.folder / "var" / "servos-ops-rehearsal").exists()
 
     rotated = play(servos, "rotate", "--diff", "-e", "servos_rotation_id=one")
     assert rotated.code == 0, rotated.text
