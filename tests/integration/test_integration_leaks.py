@@ -16,7 +16,7 @@ from playbook_runs import play
 
 PLAINTEXT = "plaintext-that-nobody-may-see-0f1e2d3c"
 LOUD = {
-    "ANSIBLE_KEEP_REMOTE_FILES": "1", "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json", "ANSIBLE_PIPELINING": "0",
+    "ANSIBLE_KEEP_REMOTE_FILES": "1", "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default", "ANSIBLE_PIPELINING": "0",
     "ANSIBLE_INJECT_FACT_VARS": "1", "ANSIBLE_DEBUG": "0", "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",
 }  # fmt: skip
 
@@ -68,8 +68,12 @@ def test_no_key_leaves_its_place_in_the_most_talkative_run(servos: Servos, tmp_p
     sampler = CommandLines()
     sampler.start()
     talkative = LOUD | {"ANSIBLE_LOG_PATH": str(log)}
-    if method == "api":
-        talkative["ANSIBLE_STDOUT_CALLBACK"] = "ansible.builtin.default"
+    # Every result as JSON, and JUnit, as a pipeline would keep them; both are ansible-core's own.
+    artifacts = servos.scratch / "artifacts"
+    talkative |= {
+        "ANSIBLE_CALLBACKS_ENABLED": "ansible.builtin.tree,ansible.builtin.junit",
+        "ANSIBLE_CALLBACK_TREE_DIR": str(artifacts / "tree"), "JUNIT_OUTPUT_DIR": str(artifacts / "junit"),
+    }
     done = play(servos, "rotate", "-vvvv", "--diff", "-e", "servos_rotation_id=one", environment=talkative, **variables)
     lines = sampler.finish()
 
@@ -78,6 +82,7 @@ def test_no_key_leaves_its_place_in_the_most_talkative_run(servos: Servos, tmp_p
     secrets = secrets_of(servos)
     assert log.stat().st_size > 10_000
     assert list((servos.scratch / "ansible" / "remote").rglob("AnsiballZ_*.py")), "no remote file was kept, so nothing was searched"
+    assert list((artifacts / "tree").iterdir()) and list((artifacts / "junit").iterdir()), "no artifact was written"
     assert b"servos.ops.rotate" in lines
     assert leaks(done.text, secrets) == []
     assert leaks(lines, secrets) == []
