@@ -229,12 +229,13 @@ def observe(
 
 def _census_from_disk(installation: Installation, keys: Keys) -> Census:
     """Read the database where it lies, else, if others come and go, in a private copy."""
-    try:
-        with installation.database().reading() as opened:
-            return take_census(opened, installation.profile, keys.ciphers())
-    except StoreChangedError:
-        with installation.database().reading(copied=True) as opened:
-            return take_census(opened, installation.profile, keys.ciphers())
+    for is_last in (False, False, True):
+        try:
+            with installation.database().reading(copied=is_last) as opened:
+                return take_census(opened, installation.profile, keys.ciphers())
+        except StoreChangedError:
+            continue
+    raise StoreError(f"the database {installation.database_path()} changes all the time; run again")
 
 
 __all__ = ("Keys", "Observation", "census_rows", "observe", "read_keys")

@@ -87,11 +87,10 @@ class SqliteDatabase:
 
     def _try_read_only(self) -> tuple[sqlite3.Connection | None, bool]:
         wal, shared, journal = (os.path.exists(self.path + end) for end in ("-wal", "-shm", "-journal"))
-        in_use = self._is_wal and wal and shared and bool(pids_with_open_file(self.path))
-        if self._is_wal and wal and not in_use:
+        if self._is_wal and wal and not shared:
             return None, False
-        # Nobody has it open, and it has no log: a plain read-only connection would leave log and index behind.
-        immutable = self._is_wal and not in_use
+        # Nobody has a WAL database open that lacks both files; a plain read-only connection would leave them behind.
+        immutable = self._is_wal and not shared
         connection = _connect(self.path, "mode=ro&immutable=1" if immutable else "mode=ro", timeout_s=_READ_TIMEOUT_S)
         try:
             with self._translated(_READ_TIMEOUT_S):
