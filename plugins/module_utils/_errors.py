@@ -21,19 +21,30 @@ ServosError                 a message that names the thing, the reason and the n
 │   └── UnknownOutcomeError the application may or may not have rotated: observe
 │       └── NoAnswerYetError ... and may still be at work
 ├── HeldLockError           another run holds the lock
-└── FileError               a file of ours cannot be written, read or made durable
+├── FileError               a file of ours cannot be written, read or made durable
+├── EngineError             the container engine cannot be used, or refused
+├── InjectionError          a container, or what is to be injected into it, is not as it must be
+└── HostKeyError            a host's key is not the pinned one, or cannot be learned
+    └── PinStoreError       the file of pins cannot be used
 
 A class exists only where a caller reacts differently.
 """
 
 from __future__ import annotations
 
+import typing as t
+
 
 class ServosError(Exception):
     """Say what failed, on which named thing, and what to do next.
 
-    The text is shown to users and kept in logs, so it never contains key bytes, plaintext or a raw input line.
+    The text is shown to users and kept in logs, so it never contains key bytes, plaintext or a raw input line. C(facts)
+    are returned beside it; what they hold is as public.
     """
+
+    def __init__(self, text: str, **facts: t.Any) -> None:
+        super().__init__(text)
+        self.facts = facts
 
 
 class KeyFormatError(ServosError):
@@ -96,15 +107,35 @@ class FileError(ServosError):
     """A private file could not be written, read or made durable."""
 
 
+class EngineError(ServosError):
+    """The container engine is absent, not running, or refused what it was asked."""
+
+
+class InjectionError(ServosError):
+    """A container, its secrets or their directory are not as they must be; nothing was started."""
+
+
+class HostKeyError(ServosError):
+    """A host showed another key than the pinned one, or none."""
+
+
+class PinStoreError(HostKeyError):
+    """The file of pins cannot be read, understood, locked or written."""
+
+
 __all__ = (
     "ApiError",
+    "EngineError",
     "EnvFileError",
     "FileError",
     "ForeignValueError",
     "HeldLockError",
+    "HostKeyError",
+    "InjectionError",
     "KeyFormatError",
     "KeyMissingError",
     "NoAnswerYetError",
+    "PinStoreError",
     "ProfileError",
     "ServiceError",
     "ServosError",

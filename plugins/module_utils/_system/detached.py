@@ -63,7 +63,7 @@ def run_detached(
         return t.cast("dict[str, t.Any]", outcome["returned"])
     for kind in _family(expected):
         if kind.__name__ == outcome["raised"]:
-            raise kind(outcome["text"])
+            raise kind(outcome["text"], **outcome["facts"])
     raise DetachedError(outcome["text"])
 
 
@@ -93,7 +93,7 @@ def _outcome_of(work: t.Callable[[], dict[str, t.Any]], expected: type[Exception
     try:
         return {"returned": work()}
     except expected as error:
-        return {"raised": type(error).__name__, "text": str(error)}
+        return {"raised": type(error).__name__, "text": str(error), "facts": getattr(error, "facts", {})}
     except BaseException:  # whatever it was, the one who waits is told; nobody else can be
         return {"raised": "", "text": without_message(sys.exc_info())}
 

@@ -23,10 +23,12 @@ import typing as t
 from .._errors import HeldLockError
 from .files import file_error
 
+_POLL_S = 0.01
+
 
 @contextlib.contextmanager
-def exclusive_lock(path: str, *, purpose: str) -> t.Iterator[None]:
-    """Hold the lock file for the length of a with block; do not wait for it.
+def exclusive_lock(path: str, *, purpose: str, wait_s: float = 0, what: str = "this installation") -> t.Iterator[None]:
+    """Hold the lock file for the length of a with block; wait for it no longer than C(wait_s) seconds.
 
     Effects: makes the file (0600), writes host, process id, start time (UTC) and C(purpose) into it.
 
@@ -39,16 +41,25 @@ def exclusive_lock(path: str, *, purpose: str) -> t.Iterator[None]:
     except OSError as error:
         raise file_error("open the lock file", path, error) from None
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise HeldLockError(
-                f"another run is at work on this installation: {_holder(descriptor)}; wait for it to end, then run again"
-            ) from None
+        deadline = time.monotonic() + wait_s
+        while not _taken(descriptor):
+            if time.monotonic() >= deadline:
+                raise HeldLockError(
+                    f"another run is at work on {what}: {_holder(descriptor)}; wait for it to end, then run again"
+                )
+            time.sleep(_POLL_S)
         _sign(descriptor, path, purpose)
         yield
     finally:
         os.close(descriptor)
+
+
+def _taken(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _sign(descriptor: int, path: str, purpose: str) -> None:
