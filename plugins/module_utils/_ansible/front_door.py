@@ -44,7 +44,11 @@ def run_module(module: AnsibleModule, work: Work) -> None:
         _mask_known(module, seen[0])
         return work(seen[0])
 
-    run_guarded(module, on_installation, mask=lambda: [_mask_known(module, installation) for installation in seen])
+    def mask() -> None:
+        for installation in seen:
+            _mask_known(module, installation)
+
+    run_guarded(module, on_installation, mask=mask)
 
 
 def installation_of(module: AnsibleModule) -> Installation:

@@ -20,7 +20,7 @@ if t.TYPE_CHECKING:
 Result = t.Dict[str, t.Any]
 
 
-def run_guarded(module: AnsibleModule, work: t.Callable[[], Result], *, mask: t.Callable[[], t.Any] = lambda: None) -> None:
+def run_guarded(module: AnsibleModule, work: t.Callable[[], Result], *, mask: t.Callable[[], None] = lambda: None) -> None:
     """Run the work of a module and leave through exit_json or fail_json; never return.
 
     C(work) returns the result; what it holds under C(_warnings), C(_before) and C(_after) becomes warnings and the diff.
