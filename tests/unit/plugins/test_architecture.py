@@ -33,6 +33,7 @@ PURE = {
     "_keys/envfile",
     "_sealing/aes_gcm",
     "_sealing/codecs",
+    "_sealing/hpke",
     "_sealing/json_leaves",
     "_stores/shapes",
     "_rotation/profile",
