@@ -7,7 +7,11 @@ ASSUMPTION model of ServOS: table names, column names and the canary are invente
 give the server, the tests and the benchmarks the same database from a seed, with a manifest of what is in it.
 
     schema.py init --database D --key-file K [--journal-mode wal|delete]
-    schema.py fill --database D --key-file K --values N --seed S --manifest M
+    schema.py enroll --database D --key-file K --name N --host H --private-key-file F [--passphrase-file P]
+    schema.py put-service --database D --key-file K --name N --variables-file F
+    schema.py fill --database D --key-file K --values N --seed S --manifest M [--without TABLE ...]
+
+Fill comes last: its manifest describes what was enrolled too.
 """
 
 from __future__ import annotations
@@ -25,8 +29,11 @@ from manifest import FORMAT, connect_read_only, iterate_rows, schema_sha256, sha
 from sealing import KeyFormatError, OpenError, open_sealed, read_key_file, seal
 
 _CREATED_AT = "2026-01-01T00:00:00+00:00"
-# One turn over the tables with a passphrase in each of the two that have one: the least that fills all eight classes.
-MINIMUM_VALUES = sum(len(table.sealed) for table in layout.TABLES.values())
+
+
+def minimum_values(tables: list[layout.Table]) -> int:
+    """Count one turn over the tables with a passphrase in each that has one: the least that fills every class."""
+    return sum(len(table.sealed) for table in tables)
 
 
 def create_statements() -> Iterator[str]:
@@ -83,10 +90,11 @@ def _make_row(table: layout.Table, number: int, *, budget: int, seed: str, key_b
     return row
 
 
-def fill_database(path: str, key_bytes: bytes, values: int, seed: str) -> None:
-    """Add exactly `values` sealed values in one transaction, going round the tables."""
-    if values < MINIMUM_VALUES:
-        raise ValueError(f"--values must be at least {MINIMUM_VALUES} to reach all eight classes")
+def fill_database(path: str, key_bytes: bytes, values: int, seed: str, without: list[str]) -> None:
+    """Add exactly `values` sealed values in one transaction, going round the tables that are not left out."""
+    tables = [table for table in layout.TABLES.values() if table.name not in without]
+    if not tables or values < minimum_values(tables):
+        raise ValueError(f"--values must be at least {minimum_values(tables)} to reach every class, of a table or more")
     connection = sqlite3.connect(Path(path).resolve(strict=True))
     budget = values
     with connection:
@@ -95,7 +103,7 @@ def fill_database(path: str, key_bytes: bytes, values: int, seed: str) -> None:
         )
         number = first_id + (first_id + 1) % 2  # start on an odd number: the first rows have passphrases
         while budget > 0:
-            for table in layout.TABLES.values():
+            for table in tables:
                 if budget == 0:
                     break
                 row = _make_row(table, number, budget=budget, seed=seed, key_bytes=key_bytes)
@@ -103,6 +111,38 @@ def fill_database(path: str, key_bytes: bytes, values: int, seed: str) -> None:
                 budget -= sum(row[column] is not None for column in table.sealed)
             number += 1
     connection.close()
+
+
+def put_named(path: str, table: layout.Table, columns: dict[str, str | None]) -> None:
+    """Insert one row under a name that the table does not have yet."""
+    connection = sqlite3.connect(Path(path).resolve(strict=True))
+    with connection:
+        if connection.execute(f"SELECT 1 FROM {table.name} WHERE name = ?", (columns["name"],)).fetchone():
+            raise ValueError(f"{table.name} has a row named {columns['name']} already")
+        insert_row(connection, table, {**columns, "created_at": _CREATED_AT, "updated_at": _CREATED_AT})
+    connection.close()
+
+
+def enroll_server(
+    path: str, key_bytes: bytes, *, name: str, host: str, private_key_path: str, passphrase_path: str | None
+) -> None:
+    """Add a server that can be logged in to: its real private key as the file has it, its passphrase without the line end."""
+    private_key_bytes = Path(private_key_path).read_bytes()
+    if b"PRIVATE KEY-----" not in private_key_bytes:
+        raise ValueError(f"{private_key_path} holds no private key")
+    passphrase = None
+    if passphrase_path is not None:
+        passphrase = seal(Path(passphrase_path).read_bytes().removesuffix(b"\n"), key_bytes)
+    row = {"name": name, "host": host, "ssh_private_key": seal(private_key_bytes, key_bytes), "ssh_passphrase": passphrase}
+    put_named(path, layout.TABLES["servers"], row)
+
+
+def put_service(path: str, key_bytes: bytes, *, name: str, variables_path: str) -> None:
+    """Add a service with the variables of a JSON object, sealed as the file has it."""
+    content = Path(variables_path).read_bytes()
+    if not isinstance(json.loads(content), dict):
+        raise ValueError(f"{variables_path} holds no JSON object")
+    put_named(path, layout.TABLES["services"], {"name": name, "env_vars": seal(content, key_bytes)})
 
 
 def write_manifest(database_path: str, key_bytes: bytes, manifest_path: str, seed: str) -> None:
@@ -127,26 +167,53 @@ def write_manifest(database_path: str, key_bytes: bytes, manifest_path: str, see
     Path(manifest_path).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def main(argv: list[str] | None = None) -> int:
+def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Make and fill a database of the ServOS model (an assumption).")
     commands = parser.add_subparsers(dest="command", required=True)
     init_parser = commands.add_parser("init", help="schema and canary")
+    enroll_parser = commands.add_parser("enroll", help="a server that can be logged in to")
+    service_parser = commands.add_parser("put-service", help="a service with variables of one's own")
     fill_parser = commands.add_parser("fill", help="sealed values and a manifest")
-    for command_parser in (init_parser, fill_parser):
+    for command_parser in (init_parser, enroll_parser, service_parser, fill_parser):
         command_parser.add_argument("--database", required=True)
         command_parser.add_argument("--key-file", required=True, help="Base64 or hex")
     init_parser.add_argument("--journal-mode", choices=("wal", "delete"), default="delete")
+    for command_parser in (enroll_parser, service_parser):
+        command_parser.add_argument("--name", required=True)
+    enroll_parser.add_argument("--host", required=True, help="name, address or address:port")
+    enroll_parser.add_argument("--private-key-file", required=True)
+    enroll_parser.add_argument("--passphrase-file")
+    service_parser.add_argument("--variables-file", required=True, help="a JSON object")
     fill_parser.add_argument("--values", type=int, required=True, help="sealed values to add, without the canary")
     fill_parser.add_argument("--seed", default="1")
     fill_parser.add_argument("--manifest", required=True)
-    arguments = parser.parse_args(argv)
+    fill_parser.add_argument("--without", action="append", default=[], choices=tuple(layout.TABLES), metavar="TABLE")
+    return parser.parse_args(argv)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    key_bytes = read_key_file(arguments.key_file)
+    if arguments.command == "init":
+        init_database(arguments.database, key_bytes, arguments.journal_mode)
+    elif arguments.command == "enroll":
+        enroll_server(
+            arguments.database,
+            key_bytes,
+            name=arguments.name,
+            host=arguments.host,
+            private_key_path=arguments.private_key_file,
+            passphrase_path=arguments.passphrase_file,
+        )
+    elif arguments.command == "put-service":
+        put_service(arguments.database, key_bytes, name=arguments.name, variables_path=arguments.variables_file)
+    else:
+        fill_database(arguments.database, key_bytes, arguments.values, arguments.seed, arguments.without)
+        write_manifest(arguments.database, key_bytes, arguments.manifest, arguments.seed)
+
+
+def main(argv: list[str] | None = None) -> int:
     try:
-        key_bytes = read_key_file(arguments.key_file)
-        if arguments.command == "init":
-            init_database(arguments.database, key_bytes, arguments.journal_mode)
-        else:
-            fill_database(arguments.database, key_bytes, arguments.values, arguments.seed)
-            write_manifest(arguments.database, key_bytes, arguments.manifest, arguments.seed)
+        _run(_parse(argv))
     except (KeyFormatError, OpenError, OSError, ValueError, sqlite3.Error) as error:
         print(f"schema: {error}", file=sys.stderr)
         return 2

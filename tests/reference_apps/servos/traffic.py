@@ -7,7 +7,7 @@ It exists to show what a rotation does to those who do not know of it: acknowled
 and the length of the time without service. Each acknowledged write goes to a journal, which the judge reads.
 ASSUMPTION model: speaks the API of server.py.
 
-    traffic.py --url U --token-file T --journal J --report R [--interval-ms 20] [--duration S] [--manifest M]
+    traffic.py --url U --token-file T --journal J --report R [--interval-ms 20] [--duration S] [--manifest M] [--without TABLE ...]
 
 Stops at SIGTERM, SIGINT or after the duration; then writes the report. Exit 0 if it could, whatever the report says.
 """
@@ -70,10 +70,13 @@ class Client:
 class Traffic:
     """Alternates writes and reads, and counts what came back."""
 
-    def __init__(self, client: Client, journal: JournalWriter, known: dict[tuple[str, str], str]) -> None:
+    def __init__(
+        self, client: Client, journal: JournalWriter, known: dict[tuple[str, str], str], without: list[str]
+    ) -> None:
         self._client = client
         self._journal = journal
         self._hashes = known
+        self._table_names = [name for name in layout.TABLES if name not in without]
         # Values from before and values of its own are read in turn: a server with a stale key fails only the former.
         self._places = {"read_known": list(known), "read_written": []}
         self._rng = random.Random()
@@ -96,8 +99,7 @@ class Traffic:
             self._windows.bad(failure, until_good=kind if failure in VALUE_FAILURES else None)
 
     def _write(self, number: int) -> str | None:
-        table_names = list(layout.TABLES)
-        class_name = table_names[number // 2 % len(table_names)]
+        class_name = self._table_names[number // 2 % len(self._table_names)]
         plaintext = plaintexts.plaintext_for(layout.TABLES[class_name].sealed[0], self._rng, number)
         plaintext_sha256 = sha256_hex(plaintext.encode())
         failure = None
@@ -186,17 +188,22 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--interval-ms", type=int, default=20)
     parser.add_argument("--duration", type=float, default=600.0, help="seconds")
     parser.add_argument("--timeout", type=float, default=5.0, help="seconds to wait for one answer")
+    parser.add_argument(
+        "--without", action="append", default=[], choices=tuple(layout.TABLES), metavar="TABLE", help="write none there"
+    )
     arguments = parser.parse_args(argv)
     wall_minus_monotonic_s = time.time() - time.monotonic()
     try:
         token = Path(arguments.token_file).read_text(encoding="utf-8").split()[0]
         known = known_from_manifest(arguments.manifest) if arguments.manifest else {}
         client = Client(arguments.url, token, arguments.timeout)
+        if set(arguments.without) == set(layout.TABLES):
+            raise ValueError("--without leaves no table to write to")
         journal = JournalWriter(arguments.journal)
     except (OSError, ValueError, IndexError) as error:
         print(f"traffic: {error}", file=sys.stderr)
         return 2
-    traffic = Traffic(client, journal, known)
+    traffic = Traffic(client, journal, known, arguments.without)
     run(traffic, interval_s=arguments.interval_ms / 1000, duration_s=arguments.duration)
     journal.close()
     unfinished = Path(arguments.report + ".part")
