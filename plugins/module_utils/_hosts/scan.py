@@ -1,0 +1,173 @@
+# Copyright (c) 2026, servos.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module_util is PRIVATE and only for use by the servos.ops collection. It can change without notice.
+
+"""Ask SSH servers for their host keys, without logging in. Each key is proven: the server signs the key exchange with it."""
+
+from __future__ import annotations
+
+import base64
+import concurrent.futures
+import logging
+import time
+import traceback
+import typing as t
+import warnings
+
+from .._errors import HostKeyError
+from .host_key import ALGORITHMS, HostKey
+from .kexinit import Offer, read_offer, read_version
+from .wire import Wire, connect
+
+PARAMIKO_IMPORT_ERROR: str | None = None
+try:
+    with warnings.catch_warnings():  # an old paramiko on a new cryptography complains of ciphers that are not used here
+        warnings.simplefilter("ignore")
+        import paramiko
+except ImportError:
+    PARAMIKO_IMPORT_ERROR = traceback.format_exc()
+
+_VERSION = "SSH-2.0-servos.ops"
+# A scan keeps nothing secret, so the cheapest sound exchange comes first. The rest is for servers that lack it; SHA-1 is out.
+_KEY_EXCHANGES = (
+    "curve25519-sha256",
+    "curve25519-sha256@libssh.org",
+    "ecdh-sha2-nistp256",
+    "ecdh-sha2-nistp384",
+    "ecdh-sha2-nistp521",
+    "diffie-hellman-group14-sha256",
+    "diffie-hellman-group16-sha512",
+    "diffie-hellman-group-exchange-sha256",
+)
+
+Scanned = t.Union[t.List[HostKey], HostKeyError]
+
+
+def scan_all(
+    addresses: t.Iterable[tuple[str, int]], *, key_types: t.Sequence[str], timeout_s: float, parallel: int
+) -> dict[tuple[str, int], Scanned]:
+    """Scan each address once, some at a time. Return the keys of each, or why there are none.
+
+    Effects: network. C(timeout_s) bounds each address by itself, from its connection to its last key.
+    """
+    # Its threads log what hostile servers send; nobody reads that, and standard error is not ours to write to.
+    logger = logging.getLogger("paramiko")
+    logger.addHandler(logging.NullHandler())
+    logger.propagate = False
+    unique = list(dict.fromkeys(addresses))
+
+    def scan_one(address: tuple[str, int]) -> Scanned:
+        try:
+            return scan(*address, key_types=key_types, timeout_s=timeout_s)
+        except HostKeyError as error:
+            return error
+
+    with concurrent.futures.ThreadPoolExecutor(max_workers=max(1, min(parallel, len(unique)))) as pool:
+        return dict(zip(unique, pool.map(scan_one, unique)))
+
+
+def scan(host: str, port: int, *, key_types: t.Sequence[str], timeout_s: float) -> list[HostKey]:
+    """Return the host keys of one server that are of the wanted types, each proven.
+
+    Raises:
+        HostKeyError: it cannot be reached, is not SSH, is too slow, or offers no key that is accepted here.
+    """
+    deadline = time.monotonic() + timeout_s
+    wire = connect(host, port, deadline=deadline)
+    try:
+        offer = _on(wire, lambda: _offer(wire), timeout_s=timeout_s)
+        algorithms = _acceptable(offer, key_types)
+        wire.rewind()
+        keys: list[HostKey] = []
+        for algorithm in algorithms:
+            if keys:
+                wire = connect(host, port, deadline=deadline)
+                wire.start_afresh()
+            keys.append(_on(wire, lambda: _key_of(wire, algorithm, deadline), timeout_s=timeout_s))  # noqa: B023 - called at once
+            wire.close()
+        return keys
+    finally:
+        wire.close()
+
+
+Result = t.TypeVar("Result")
+
+
+def _on(wire: Wire, converse: t.Callable[[], Result], *, timeout_s: float) -> Result:
+    """Talk over a wire; where its bounds ended the talk, say so instead of what followed from it."""
+    try:
+        return converse()
+    except (HostKeyError, OSError) as error:
+        if wire.is_late:
+            raise HostKeyError(
+                f"connects, and has not shown its keys after {timeout_s:g} seconds; it is overloaded or not SSH; raise timeout"
+            ) from None
+        if wire.is_full:
+            raise HostKeyError("sends without end and shows no key; it is no SSH server that is known here") from None
+        if isinstance(error, OSError):
+            raise HostKeyError("breaks the connection off before it shows its key; it may be overloaded, or refusing us") from None
+        raise
+
+
+def _offer(wire: Wire) -> Offer:
+    greeting = f"{_VERSION}\r\n".encode("ascii")
+    if wire.send(greeting) != len(greeting):
+        raise HostKeyError("takes in nothing")
+    read_version(wire.recv)
+    return read_offer(wire.recv)
+
+
+def _acceptable(offer: Offer, key_types: t.Sequence[str]) -> list[str]:
+    """Return the algorithms to ask for, one for each key, in our order.
+
+    Raises:
+        HostKeyError: there is none, or no key exchange to ask by.
+    """
+    algorithms = [
+        next(name for name in alternatives if name in offer.host_keys)
+        for family in ALGORITHMS
+        if family in key_types
+        for alternatives in ALGORITHMS[family]
+        if set(alternatives) & set(offer.host_keys)
+    ]
+    if not algorithms:
+        reason = "only ssh-rsa, which signs with SHA-1, or ssh-dss" if {"ssh-rsa", "ssh-dss"} & set(offer.host_keys) else "none"
+        raise HostKeyError(
+            f"offers no host key that is accepted here (of {', '.join(key_types)} it offers {reason}); "
+            "give it an Ed25519 key (ssh-keygen -A), or name other key_types"
+        )
+    if not set(_KEY_EXCHANGES) & set(offer.key_exchanges):
+        raise HostKeyError("offers no key exchange that is accepted here (none without SHA-1, or none that is known); upgrade it")
+    return algorithms
+
+
+def _key_of(wire: Wire, algorithm: str, deadline: float) -> HostKey:
+    """Exchange keys once, with one host key algorithm allowed. paramiko verifies the server's signature (RFC 4253, section 8)."""
+    left_s = max(0.1, deadline - time.monotonic())
+    transport = paramiko.Transport(t.cast("t.Any", wire))
+    try:
+        transport.local_version = _VERSION
+        transport.banner_timeout = transport.handshake_timeout = left_s
+        options = transport.get_security_options()
+        options.kex = [name for name in _KEY_EXCHANGES if name in options.kex]
+        options.key_types = [algorithm]
+        transport.start_client(timeout=left_s)
+        key = transport.get_remote_server_key()
+        return HostKey(key.get_name(), base64.b64encode(key.asbytes()).decode("ascii"))
+    except OSError:
+        raise
+    except Exception as error:  # a hostile server can make a parser raise anything; its text may quote what was sent
+        raise HostKeyError(
+            f"fails the key exchange for {algorithm} ({type(error).__name__}); see the log of its sshd"
+        ) from None
+    finally:
+        transport.packetizer.complete_handshake()  # ends a timer that would keep the process alive
+        wire.close()
+        transport.close()
+        if transport.is_alive():
+            transport.join(1)
+
+
+__all__ = ("PARAMIKO_IMPORT_ERROR", "scan", "scan_all")
