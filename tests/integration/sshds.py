@@ -146,8 +146,9 @@ class Sshd:
             pwd.getpwnam("sshd")
         except KeyError:
             passwd = self.folder / "passwd"
-            passwd.write_text(Path("/etc/passwd").read_text() + "sshd:x:65533:65534::/run/sshd:/usr/sbin/nologin\n")
-            passwd.chmod(0o644)
+            if not passwd.exists():  # its siblings have it mounted by now
+                passwd.write_text(Path("/etc/passwd").read_text() + "sshd:x:65533:65534::/run/sshd:/usr/sbin/nologin\n")
+                passwd.chmod(0o644)
             return ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/passwd && exec "$@"', str(passwd), *argv]
         return argv
 

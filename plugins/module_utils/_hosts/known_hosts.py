@@ -48,8 +48,9 @@ class Entry:
             return self.names[:1] if len(self.names) == 1 and _hash_matches(self.names[0], name) else []
         found = []
         for written in self.names:
-            if wildcard_matches(written.lstrip("!").lower() if written.startswith("!") else written.lower(), name):
-                if written.startswith("!"):
+            is_negated = written.startswith("!")
+            if wildcard_matches(written[is_negated:].lower(), name):
+                if is_negated:
                     return []
                 found.append(written)
         return found
@@ -126,6 +127,7 @@ class KnownHosts:
         self._unindex(entry)
         if text is None:
             del self._lines[place]
+            self._ends_whole = self._ends_whole or place == len(self._lines)  # the line that is the last one now had its end
             return
         rest = _parse(text, entry.number)
         self._lines[place] = rest

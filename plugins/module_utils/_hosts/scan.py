@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import concurrent.futures
 import logging
+import re
 import time
 import traceback
 import typing as t
@@ -43,6 +44,11 @@ _KEY_EXCHANGES = (
 )
 
 Scanned = t.Union[t.List[HostKey], HostKeyError]
+
+
+def paramiko_version() -> tuple[int, ...]:
+    """Return the first two numbers of the library's version."""
+    return tuple(int(number) for number in re.findall("[0-9]+", paramiko.__version__)[:2])
 
 
 def scan_all(
@@ -170,4 +176,4 @@ def _key_of(wire: Wire, algorithm: str, deadline: float) -> HostKey:
             transport.join(1)
 
 
-__all__ = ("PARAMIKO_IMPORT_ERROR", "scan", "scan_all")
+__all__ = ("PARAMIKO_IMPORT_ERROR", "paramiko_version", "scan", "scan_all")
