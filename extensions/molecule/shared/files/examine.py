@@ -26,6 +26,23 @@ def read(path):
         return stream.read()
 
 
+def written_forms(text):
+    """Every way any other secret could have been written down; of one with several lines each long line by itself too."""
+    raw = text.encode()
+    found = {
+        "itself": raw,
+        "hex": raw.hex().encode(),
+        "base64": base64.b64encode(raw)[: len(raw) // 3 * 4],
+        "url-encoded": urllib.parse.quote(text, safe="").encode(),
+        "JSON": json.dumps(text)[1:-1].encode(),
+        "Python literal": repr(raw)[2:-1].encode(),
+    }
+    lines = text.split("\n")
+    if len(lines) > 1:
+        found.update({f"line {number}": line.encode() for number, line in enumerate(lines, start=1) if len(line) >= 12})
+    return found
+
+
 def write_private(path, data):
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "wb") as stream:
@@ -176,7 +193,7 @@ def places(arguments):
     for named in arguments.also:
         name, _equals, path = named.partition("=")
         yield name, read(path)
-    service = main_pid(arguments.service)
+    service = main_pid(arguments.service) if arguments.service else None
     for name in os.listdir("/proc"):
         if name.isdigit():
             try:
@@ -196,13 +213,15 @@ def search(arguments):
     for named in arguments.key:
         name, _equals, path = named.partition("=")
         wanted[name] = forms(read(path))
+    for path in arguments.secrets:
+        wanted.update({name: written_forms(text) for name, text in json.loads(read(path)).items()})
     allowed = [tuple(named.split("=", 1)) for named in arguments.allow]
     found = {name: [] for name in wanted}
     searched = 0
     for place, data in places(arguments):
         searched += 1
         for name, written in wanted.items():
-            if any(owner == name and (place == free or place.startswith(free.rstrip("/") + "/")) for owner, free in allowed):
+            if any(owner in (name, "*") and (place == free or place.startswith(free.rstrip("/") + "/")) for owner, free in allowed):
                 continue
             found[name] += [f"{place} ({form})" for form, needle in written.items() if needle in data]
     return {"found": found, "searched": searched}
@@ -244,7 +263,9 @@ def parse(words):
     verb("same-snapshot", same_snapshot, "--before", "--after")
     verb("sample", sample, "--out")
     verb("plant", plant, "--out")
-    search_verb = verb("search", search, "--since", "--service")
+    search_verb = verb("search", search, "--since")
+    search_verb.add_argument("--service", help="whose environment is called the service's")
+    search_verb.add_argument("--secrets", action="append", default=[], metavar="PATH", help="a JSON object: name to text")
     for option in ("--key", "--also", "--allow"):
         search_verb.add_argument(option, action="append", default=[], metavar="NAME=PATH")
     return parser.parse_args(words)
