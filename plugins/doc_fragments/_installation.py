@@ -28,7 +28,7 @@ options:
       - Parts of the profile to replace, by name.
       - C(fields) is a list of dictionaries with C(table), C(column) (or C(columns) with C(ciphertext), C(nonce) and C(tag)),
         C(codec) (V(aes256gcm_base64), V(aes256gcm_raw) or V(aes256gcm_hex_columns)), and, where wanted, C(path) (a place in
-        JSON, such as V($.token\)), C(class) and C(optional). An empty list means that all fields are found by discovery.
+        JSON, such as V($.token)), C(class) and C(optional). An empty list means that all fields are found by discovery.
       - C(ignore) is a list of dictionaries with C(table) and C(column) that are not sealed, whatever they look like.
       - C(canary) is a dictionary with C(row) (part of the key of the row that holds the integrity canary) and C(required).
       - Others are C(classes), C(derivation) (V(raw32) or V(hex_or_sha256)) and C(rotate_path).

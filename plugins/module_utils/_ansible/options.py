@@ -55,4 +55,24 @@ def empty_option() -> dict[str, t.Any]:
     return {"allow_empty": {"type": "bool", "default": False}}
 
 
-__all__ = ("empty_option", "installation_options", "new_key_options", "service_options")
+def from_service_option() -> dict[str, t.Any]:
+    """Return the option of the doc fragment C(_from_service): sealed values that become variables."""
+    return {
+        "from_service": {
+            "type": "list",
+            "elements": "dict",
+            "options": {
+                "table": {"type": "str", "required": True},
+                "column": {"type": "str", "required": True},
+                "row": {"type": "dict", "required": True},
+                "path": {"type": "str"},
+                "variable": {"type": "str"},
+                "member": {"type": "str"},
+                "all": {"type": "bool", "default": False},
+            },
+            "mutually_exclusive": [["variable", "all"], ["member", "all"]],
+        },
+    }
+
+
+__all__ = ("empty_option", "from_service_option", "installation_options", "new_key_options", "service_options")

@@ -12,7 +12,6 @@ The private key stays in memory. Nothing is run on the node.
 from __future__ import annotations
 
 import base64
-import hashlib
 import io
 import logging
 import socket
@@ -20,6 +19,7 @@ import time
 import typing as t
 
 from .._errors import HostKeyError, KeyFormatError, ServosError
+from .host_key import HostKey
 
 try:
     import paramiko
@@ -76,7 +76,9 @@ def log_in(
             algorithm for kind in dict.fromkeys(kind for kind, unused_blob in pinned) for algorithm in _ALGORITHMS.get(kind, (kind,))
         ]
         transport.start_client(timeout=left_s())
-        mark = _require_pinned(transport.get_remote_server_key(), pinned, host, port)
+        remote = transport.get_remote_server_key()
+        shown = HostKey(remote.get_name(), base64.b64encode(remote.asbytes()).decode("ascii"))
+        mark = _require_pinned(shown, pinned, f"{host}:{port}")
         transport.auth_timeout = left_s()
         transport.auth_publickey(user, identity)
         transport.open_session(timeout=left_s()).close()
@@ -94,20 +96,14 @@ def log_in(
         connection.close()
 
 
-def _require_pinned(shown: t.Any, pinned: t.Sequence[tuple[str, str]], host: str, port: int) -> str:
-    blob = shown.asbytes()
-    mark = _fingerprint(blob)
-    if (shown.get_name(), base64.b64encode(blob).decode("ascii")) in [(kind, text) for kind, text in pinned]:
-        return mark
-    expected = ", ".join(_fingerprint(base64.b64decode(text)) for kind, text in pinned if kind == shown.get_name()) or "another type"
+def _require_pinned(shown: HostKey, pinned: t.Sequence[tuple[str, str]], where: str) -> str:
+    if tuple(shown) in [tuple(pin) for pin in pinned]:
+        return shown.fingerprint
+    expected = ", ".join(str(HostKey(*pin)) for pin in pinned)
     raise HostKeyError(
-        f"{host}:{port} shows the host key {mark} and {expected} is pinned: it was rebuilt, or somebody answers in its place; "
+        f"{where} shows the host key {shown}, and {expected} is pinned: it was rebuilt, or somebody answers in its place; "
         "compare out of band, then servos_hostkey state=reset with expected_fingerprint"
     )
-
-
-def _fingerprint(blob: bytes) -> str:
-    return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode("ascii").rstrip("=")
 
 
 def _identity(private_key: bytes, passphrase: bytes | None) -> paramiko.PKey:

@@ -27,6 +27,7 @@ from .._errors import FileError, InjectionError
 from .._sealing import hpke
 from .._system import files
 
+NODE_KEY_NAME = "digest.key"
 _PURPOSE = b"servos.ops secret relay v1\x00"
 _CHECK_MODE = b"servos.ops secret relay in check mode v1\x00"
 _REQUEST_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
@@ -66,8 +67,20 @@ def take_request(directory: str, request_id: str) -> bytes:
     return private
 
 
-def private_key_in_check_mode(node_key: bytes, request_id: str) -> bytes:
-    """Return the private key of a request that check mode makes: derived from the node's own key, so that nothing is written."""
+def pretend_request(directory: str, request_id: str, *, entropy: t.Callable[[int], bytes]) -> bytes:
+    """Return the public half of a request of check mode, whose private half is derived from the node's key. Writes nothing."""
+    private = pretended_private_key(directory, request_id)
+    # A node without a key of its own has no container yet, and nothing to compare.
+    return hpke.public_key_of(private if private is not None else entropy(hpke.KEY_BYTES))
+
+
+def pretended_private_key(directory: str, request_id: str) -> bytes | None:
+    """Return the private half of a request of check mode, or None where this node has no key of its own yet."""
+    _path(directory, request_id)
+    path = os.path.join(directory, NODE_KEY_NAME)
+    if not os.path.lexists(path):
+        return None
+    node_key = files.read_file(path, limit_bytes=4096)
     return hmac.new(node_key, _CHECK_MODE + request_id.encode("ascii"), hashlib.sha256).digest()
 
 
@@ -131,4 +144,4 @@ def _destroy_forgotten(directory: str) -> None:
             files.destroy_file(path)
 
 
-__all__ = ("make_request", "open_variables", "private_key_in_check_mode", "seal_variables", "take_request")
+__all__ = ("make_request", "open_variables", "pretend_request", "pretended_private_key", "seal_variables", "take_request")

@@ -141,7 +141,22 @@ def test_a_request_that_was_not_written_whole(folder):
         relay.take_request(folder, ONE)
 
 
-def test_check_mode_derives_and_writes_nothing():
-    keys = {relay.private_key_in_check_mode(node, request_id) for node in (b"n" * 32, b"m" * 32) for request_id in (ONE, OTHER)}
-    assert len(keys) == 4
-    assert {len(private) for private in keys} == {32}
+def test_check_mode_derives_and_writes_nothing(folder):
+    with open(os.path.join(folder, "digest.key"), "wb") as node_key:
+        node_key.write(b"n" * 32)
+    public = base64.b64encode(relay.pretend_request(folder, ONE, entropy=os.urandom)).decode()
+    sealed = relay.seal_variables(public, ONE, VARIABLES, entropy=os.urandom)
+    assert relay.open_variables(relay.pretended_private_key(folder, ONE), ONE, sealed) == VARIABLES
+    assert os.listdir(folder) == ["digest.key"]
+
+
+def test_check_mode_asks_with_another_key_each_time(folder):
+    with open(os.path.join(folder, "digest.key"), "wb") as node_key:
+        node_key.write(b"n" * 32)
+    assert len({relay.pretended_private_key(folder, request_id) for request_id in (ONE, OTHER)}) == 2
+
+
+def test_check_mode_on_a_new_node(tmp_path):
+    assert len(relay.pretend_request(str(tmp_path / "nowhere"), ONE, entropy=os.urandom)) == 32
+    assert relay.pretended_private_key(str(tmp_path / "nowhere"), ONE) is None
+    assert os.listdir(tmp_path) == []
