@@ -67,6 +67,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.servos.ops.plugins.module_utils._ansible.dependencies import require_cryptography
 from ansible_collections.servos.ops.plugins.module_utils._ansible.leaving import run_guarded
 from ansible_collections.servos.ops.plugins.module_utils._injection.relay import make_request, pretend_request
+from ansible_collections.servos.ops.plugins.module_utils._system.ephemeral import EphemeralFolder
 
 
 def main() -> None:
@@ -78,8 +79,11 @@ def main() -> None:
 
     def work() -> dict[str, t.Any]:
         request_id = str(uuid.uuid4())
-        make = pretend_request if module.check_mode else make_request
-        public = make(module.params["secrets_dir"], request_id, entropy=os.urandom)
+        if module.check_mode:
+            public = pretend_request(module.params["secrets_dir"], request_id, entropy=os.urandom)
+        else:
+            with EphemeralFolder(module.params["secrets_dir"]) as folder:
+                public = make_request(folder.path, request_id, entropy=os.urandom)
         return {"changed": False, "request_id": request_id, "recipient": base64.b64encode(public).decode("ascii")}
 
     run_guarded(module, work)
