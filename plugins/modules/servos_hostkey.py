@@ -20,7 +20,6 @@ requirements:
   - paramiko >= 2.12, on the host that this runs on; not for O(state=absent)
 extends_documentation_fragment:
   - servos.ops._attributes
-  - servos.ops._attributes.actiongroup_servos
 attributes:
   check_mode:
     support: full

@@ -17,7 +17,6 @@ author:
   - servos.ops contributors (@servos-ops)
 extends_documentation_fragment:
   - servos.ops._attributes
-  - servos.ops._attributes.actiongroup_servos
   - servos.ops._installation
 requirements:
   - paramiko >= 2.12 (on the control host; Debian, Ubuntu, Fedora, package python3-paramiko)

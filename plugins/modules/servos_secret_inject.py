@@ -21,7 +21,6 @@ author:
   - servos.ops contributors (@servos-ops)
 extends_documentation_fragment:
   - servos.ops._attributes
-  - servos.ops._attributes.actiongroup_servos
   - servos.ops._container
 attributes:
   check_mode:
@@ -61,6 +60,15 @@ options:
       - With O(delivery=env_file), a value with a line break, and a few others that an env file cannot carry, is handed over
         in the environment of the engine's command line; see RV(passed_by_environment).
     type: dict
+  sealed:
+    description:
+      - More secrets, sealed by M(servos.ops.servos_secret_open) on the control host to the request O(request_id) of this one.
+        Where a name is in O(env) too, O(env) is taken.
+    type: str
+  request_id:
+    description:
+      - RV(servos.ops.servos_secret_request#module:request_id) of the request that O(sealed) answers.
+    type: str
   public_env:
     description:
       - Variables that are no secrets.
@@ -270,10 +278,13 @@ residue:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.servos.ops.plugins.module_utils._ansible.dependencies import require_cryptography
 from ansible_collections.servos.ops.plugins.module_utils._ansible.leaving import run_guarded
+from ansible_collections.servos.ops.plugins.module_utils._ansible.masking import mask_texts
 from ansible_collections.servos.ops.plugins.module_utils._errors import ServosError
 from ansible_collections.servos.ops.plugins.module_utils._injection.engine import ENGINES
 from ansible_collections.servos.ops.plugins.module_utils._injection.inject import inject, sweep_after_death
+from ansible_collections.servos.ops.plugins.module_utils._injection.relay import open_variables, pretended_private_key, take_request
 from ansible_collections.servos.ops.plugins.module_utils._injection.variables import texts_of
 from ansible_collections.servos.ops.plugins.module_utils._injection.wanted import Wanted
 from ansible_collections.servos.ops.plugins.module_utils._system.detached import DetachedError, run_detached
@@ -296,6 +307,20 @@ def container_options() -> dict[str, t.Any]:
     )
 
 
+def received(module: AnsibleModule) -> dict[str, str]:
+    """Return the variables that another host has sealed to a request of this one."""
+    sealed, request_id, secrets_dir = (module.params[name] for name in ("sealed", "request_id", "secrets_dir"))
+    if sealed is None:
+        return {}
+    require_cryptography(module)
+    private = pretended_private_key(secrets_dir, request_id) if module.check_mode else take_request(secrets_dir, request_id)
+    if private is None:
+        return {}  # check mode on a host that has no key of its own yet, so that everything counts as changed anyway
+    variables = open_variables(private, request_id, sealed)
+    mask_texts(module, [text for text in variables.values() if len(text) >= _SHORTEST_MASKED])
+    return variables
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec=dict(
@@ -305,6 +330,8 @@ def main() -> None:
             engine={"type": "str", "choices": ["docker", "podman"], "default": "docker"},
             env={"type": "dict", "no_log": True},
             public_env={"type": "dict"},
+            sealed={"type": "str"},
+            request_id={"type": "str"},
             allow_empty={"type": "bool", "default": False},
             delivery={"type": "str", "choices": ["env_file", "mount"], "default": "env_file"},
             secrets_dir={"type": "path", "default": "/var/lib/servos/secrets", "no_log": False},
@@ -318,6 +345,7 @@ def main() -> None:
             pull_timeout={"type": "float", "default": 600},
         ),
         required_if=[["state", "started", ["image"]]],
+        required_together=[["sealed", "request_id"]],
         supports_check_mode=True,
     )
     params = module.params
@@ -336,7 +364,7 @@ def main() -> None:
             module.no_log_values.discard(text)
 
     def work() -> dict[str, t.Any]:
-        variables = texts_of(params["env"] or {}, option="env")
+        variables = dict(received(module), **texts_of(params["env"] or {}, option="env"))
         wanted = Wanted(params, variables, texts_of(params["public_env"] or {}, option="public_env"))
         engine = ENGINES[params["engine"]](
             run, timeout_s=params["timeout"], pull_timeout_s=params["pull_timeout"], secrets=variables.values()

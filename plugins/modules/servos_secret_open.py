@@ -17,7 +17,6 @@ author:
   - servos.ops contributors (@servos-ops)
 extends_documentation_fragment:
   - servos.ops._attributes
-  - servos.ops._attributes.actiongroup_servos
   - servos.ops._installation
   - servos.ops._from_service
 attributes:

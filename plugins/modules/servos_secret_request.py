@@ -18,7 +18,6 @@ author:
   - servos.ops contributors (@servos-ops)
 extends_documentation_fragment:
   - servos.ops._attributes
-  - servos.ops._attributes.actiongroup_servos
 requirements:
   - cryptography >= 3.3 (on the managed host)
 attributes:

@@ -28,11 +28,15 @@ if t.TYPE_CHECKING:
 
 def mask_keys(module: AnsibleModule, keys: t.Iterable[MasterKey | None]) -> None:
     """Register every text form of the keys."""
-    forms = [form for key in keys if key is not None for form in key.forms()]
+    mask_texts(module, [form for key in keys if key is not None for form in key.forms()])
+
+
+def mask_texts(module: AnsibleModule, texts: t.Sequence[str]) -> None:
+    """Register texts that are secret as a whole."""
     if register_secrets is not None:
-        register_secrets(forms)
+        register_secrets(list(texts))
     else:
-        module.no_log_values.update(forms)
+        module.no_log_values.update(texts)
 
 
-__all__ = ("mask_keys",)
+__all__ = ("mask_keys", "mask_texts")

@@ -75,6 +75,8 @@ def open_variables(installation: Installation, entries: t.Sequence[t.Mapping[str
         StoreError: no row, several rows, nothing in it, or a variable twice.
         ProfileError: an entry says too little or too much.
     """
+    if not entries:
+        raise ProfileError("from_service is empty, so there is nothing to open; name a table, a column and a row")
     found: dict[str, str] = {}
     for entry in entries:
         for name, text in _variables_of(installation, entry):

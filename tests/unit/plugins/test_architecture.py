@@ -248,18 +248,28 @@ def constant(module, wanted):
     return None
 
 
-def test_the_action_group_is_the_modules():
+# Those that take every option of an installation and its service: only they can have all of them by default.
+OF_THE_GROUP = [
+    module
+    for module in MODULES
+    if {"servos.ops._installation", "servos.ops._service"} <= set(constant(module, "DOCUMENTATION")["extends_documentation_fragment"])
+]
+
+
+def test_the_action_group_is_the_modules_on_an_installation():
     with open(os.path.join(PLUGINS, "..", "meta", "runtime.yml"), encoding="utf-8") as stream:
         group = yaml.safe_load(stream)["action_groups"]["servos"]
-    assert group == MODULES
+    assert group == OF_THE_GROUP
+    assert len(group) > 3
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_every_module_is_documented_as_one_of_the_group(module):
+def test_every_module_says_whether_it_is_of_the_group(module):
     documentation = constant(module, "DOCUMENTATION")
     fragments = documentation["extends_documentation_fragment"]
     assert documentation["module"] == module
-    assert {"servos.ops._attributes", "servos.ops._attributes.actiongroup_servos"} <= set(fragments)
+    assert "servos.ops._attributes" in fragments
+    assert ("servos.ops._attributes.actiongroup_servos" in fragments) == (module in OF_THE_GROUP)
     assert [f for f in fragments if "doc_fragments/" + f.split(".")[2] not in TREES] == []
     assert {"check_mode", "diff_mode", "idempotent"} <= set(documentation["attributes"])
     assert all("servos.ops." + module in task for task in constant(module, "EXAMPLES"))
