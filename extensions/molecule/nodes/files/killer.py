@@ -5,11 +5,12 @@
 
 """Stands before a container engine in PATH, under the engine's name, and kills the module that calls it with SIGKILL.
 
-/root/judge/crash/at holds the number of the call and when: "3 before" kills in place of the third call, "3 after" once the engine
-has done it. Each kill is written to /root/judge/crash/kills with the number of secret files that lay on the disk at that moment.
+"killer.py arm create 1 before" says when: in place of the first call of "create"; with "after", once the engine has done it.
+Each kill is written to /root/judge/crash/kills with the number of secret files that lay on the disk at that moment.
 """
 
 import glob
+import json
 import os
 import signal
 import subprocess
@@ -18,12 +19,14 @@ import sys
 FOLDER = "/root/judge/crash"
 
 
-def read(path, default=""):
-    try:
-        with open(path, encoding="utf-8") as stream:
-            return stream.read()
-    except OSError:
-        return default
+def read(path):
+    with open(path, encoding="utf-8") as stream:
+        return stream.read()
+
+
+def write(name, content):
+    with open(os.open(f"{FOLDER}/{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as stream:
+        stream.write(content)
 
 
 def callers():
@@ -36,25 +39,38 @@ def callers():
         pid = int(status.get("PPid", "0"))
 
 
-def main(words):
-    name = os.path.basename(words[0])
-    calls = int(read(FOLDER + "/calls", "0")) + 1
-    with open(FOLDER + "/calls", "w", encoding="utf-8") as stream:
-        stream.write(str(calls))
-    number, when = read(FOLDER + "/at").split()
-    asked = ["/usr/bin/" + name, *words[1:]]
-    if calls != int(number):
+def arm(words):
+    """Say when to kill; write the value that the container has to have in the end."""
+    with open("/root/judge/secrets.json", encoding="utf-8") as stream:
+        value = json.load(stream)["value of the crash test"]
+    write("at", " ".join(words))
+    write("calls", "0")
+    write("values.json", json.dumps({"CRASH": f"{value}-{' '.join(words)}"}))
+
+
+def stand_in(words):
+    asked = ["/usr/bin/" + os.path.basename(words[0]), *words[1:]]
+    verb, number, when = read(FOLDER + "/at").split()
+    calls = int(read(FOLDER + "/calls")) + (words[1] == verb)
+    write("calls", str(calls))
+    if words[1] != verb or calls != int(number):
         os.execv(asked[0], asked)
     doomed = list(callers())
     if when == "after":
         subprocess.run(asked, check=False, stdin=subprocess.DEVNULL)
     files = len(glob.glob("/var/lib/servos/secrets/*.env"))
     with open(FOLDER + "/kills", "a", encoding="utf-8") as stream:
-        stream.write(f"{calls} {when} {words[1]} files={files} processes={len(doomed)}\n")
+        stream.write(f"{verb} {number} {when} files={files} processes={len(doomed)}\n")
     for pid in doomed:
         os.kill(pid, signal.SIGKILL)
-    sys.exit(1)
+    return 1
+
+
+def main(words):
+    if words[1:2] == ["arm"]:
+        return arm(words[2:])
+    return stand_in(words)
 
 
 if __name__ == "__main__":
-    main(sys.argv)
+    sys.exit(main(sys.argv))
