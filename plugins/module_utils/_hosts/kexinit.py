@@ -37,8 +37,8 @@ def read_version(receive: Receive) -> str:
     Raises:
         HostKeyError: what answers is not SSH, or is SSH 1.
     """
-    for unused in range(_MAX_LINES_BEFORE):
-        line = _read_line(receive)
+    for number in range(_MAX_LINES_BEFORE):
+        line = _read_line(receive, is_first=number == 0)
         if line.startswith(b"SSH-"):
             version = line.split(b"-")[1].decode("ascii", "replace")
             if version not in ("2.0", "1.99"):
@@ -47,12 +47,12 @@ def read_version(receive: Receive) -> str:
     raise HostKeyError("is not an SSH server: it sends line after line, and none is an SSH version; check the port")
 
 
-def _read_line(receive: Receive) -> bytes:
+def _read_line(receive: Receive, *, is_first: bool) -> bytes:
     # A byte at a time, since what follows the line is for somebody else to read.
     line = bytearray()
     while not line.endswith(b"\n"):
         piece = receive(1)
-        if not piece and not line:
+        if not piece and not line and is_first:
             raise HostKeyError("closes the connection without a word; it may be starting, overloaded, or refusing this address")
         if not piece or len(line) >= _MAX_LINE:
             raise HostKeyError("is not an SSH server: what it sends is no SSH version; check the port")

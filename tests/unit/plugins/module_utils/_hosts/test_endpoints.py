@@ -77,7 +77,7 @@ REFUSED = [
     ("node:0", "port is not a number"),
     ("node:65536", "port is not a number"),
     ("node:+22", "port is not a number"),
-    ("node:２２", "port is not a number"),
+    ("node:\uff12\uff12", "port is not a number"),
     ("[::1]:x", "port is not a number"),
     ("[::1", "neither a host name"),
     ({"host": "node", "port": True}, "port is not a number"),

@@ -1,0 +1,313 @@
+# Copyright (c) 2026, servos.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Scanning over real sockets: each way in which a server can fail has its reason, and none can hold us up or fill us up."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import io
+import re
+import socket
+import struct
+import threading
+
+import pytest
+from ansible_collections.servos.ops.plugins.module_utils._errors import HostKeyError
+from ansible_collections.servos.ops.plugins.module_utils._hosts.scan import PARAMIKO_IMPORT_ERROR, scan, scan_all
+
+ALL = ("ed25519", "ecdsa", "rsa")
+GREETING = b"SSH-2.0-hostile\r\n"
+needs_paramiko = pytest.mark.skipif(PARAMIKO_IMPORT_ERROR is not None, reason="needs paramiko")
+
+
+def name_list(*names):
+    text = ",".join(names).encode()
+    return struct.pack(">I", len(text)) + text
+
+
+def kexinit(host_keys=("ssh-ed25519",), kex=("curve25519-sha256", "curve25519-sha256@libssh.org")):
+    lists = [kex, host_keys, ("aes128-ctr",), ("aes128-ctr",), ("hmac-sha2-256",), ("hmac-sha2-256",), ("none",), ("none",), (), ()]
+    payload = b"\x14" + b"c" * 16 + b"".join(name_list(*names) for names in lists) + b"\x00" * 5
+    padding = 8 - (len(payload) + 5) % 8 + 8
+    return struct.pack(">IB", len(payload) + padding + 1, padding) + payload + b"\x00" * padding
+
+
+class Server:
+    """Listens on a port of its own and lets a function talk to each caller; ends with the test."""
+
+    def __init__(self, talk):
+        self._talk = talk
+        self.sent = 0
+        self.calls = 0
+        self.is_over = threading.Event()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._threads = [threading.Thread(target=self._listen)]
+        self._threads[0].start()
+
+    def _listen(self):
+        while True:
+            try:
+                connection, unused = self._listener.accept()
+            except OSError:
+                return
+            self.calls += 1
+            thread = threading.Thread(target=self._serve, args=(connection,))
+            self._threads.append(thread)
+            thread.start()
+
+    def _serve(self, connection):
+        with connection, contextlib.suppress(OSError):
+            connection.settimeout(20)
+            self._talk(self, connection)
+
+    def send(self, connection, content):
+        connection.sendall(content)
+        self.sent += len(content)
+
+    def send_for_ever(self, connection, content):
+        while not self.is_over.is_set():
+            self.send(connection, content)
+
+    def close(self):
+        self.is_over.set()
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for thread in self._threads:
+            thread.join(20)
+
+
+@pytest.fixture
+def serve():
+    servers = []
+
+    def start(talk):
+        servers.append(Server(talk))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+def refusal(port, timeout_s=5.0, host="127.0.0.1", key_types=ALL):
+    """Scan in a thread that the test need not wait for. Returns why it failed."""
+    pool = concurrent.futures.ThreadPoolExecutor(1)
+    try:
+        scanned = pool.submit(scan, host, port, key_types=key_types, timeout_s=timeout_s)
+        with pytest.raises(HostKeyError) as caught:
+            scanned.result(timeout=60)
+        return str(caught.value)
+    finally:
+        pool.shutdown(wait=False)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def silent(server, connection):
+    server.is_over.wait(20)
+
+
+def drip(content):
+    def talk(server, connection):
+        for letter in content:
+            server.send(connection, bytes([letter]))
+            if server.is_over.wait(0.2):
+                return
+
+    return talk
+
+
+def say(*pieces):
+    def talk(server, connection):
+        for piece in pieces:
+            server.send(connection, piece)
+        connection.shutdown(socket.SHUT_WR)
+        connection.recv(4096)
+
+    return talk
+
+
+def without_end(first, piece):
+    def talk(server, connection):
+        server.send(connection, first)
+        server.send_for_ever(connection, piece)
+
+    return talk
+
+
+def test_a_port_on_which_nothing_listens():
+    assert "refuses the connection" in refusal(free_port())
+
+
+def test_a_name_that_is_none():
+    assert "cannot be resolved" in refusal(22, host="no-such-host.invalid")
+
+
+REFUSED = {
+    "closes at once": (lambda server, connection: None, "closes the connection without a word"),
+    "not SSH": (say(b"HTTP/1.1 400 Bad Request\r\n\r\n"), "is not an SSH server"),
+    "mail": (say(b"220 mail.example ESMTP\r\n"), "is not an SSH server"),
+    "SSH 1": (say(b"SSH-1.5-old\r\n"), "speaks SSH 1"),
+    "nonsense after the banner": (say(GREETING, b"\x00" * 100), "impossible length"),
+    "closes after the banner": (say(GREETING), "before it offers a key"),
+    "SHA-1 only": (say(GREETING, kexinit(["ssh-rsa", "ssh-dss"])), "offers no host key that is accepted here.*SHA-1"),
+    "certificates only": (say(GREETING, kexinit(["ssh-ed25519-cert-v01@openssh.com"])), "offers no host key that is accepted here"),
+    "security keys only": (say(GREETING, kexinit(["sk-ssh-ed25519@openssh.com"])), "offers no host key that is accepted here"),
+    "no key exchange": (say(GREETING, kexinit(kex=["diffie-hellman-group1-sha1"])), "offers no key exchange that is accepted"),
+    "lines without end": (without_end(b"", b"hello\r\n" * 500), "line after line"),
+    "a line without end": (without_end(b"", b"x" * 4096), "is not an SSH server"),
+    "a packet without end": (without_end(GREETING + b"\xff\xff\xff\xff", b"x" * 4096), "impossible length"),
+}
+
+
+@pytest.mark.parametrize(("talk", "reason"), REFUSED.values(), ids=list(REFUSED))
+def test_each_refusal_has_its_reason(serve, talk, reason):
+    server = serve(talk)
+    found = refusal(server.port)
+    assert re.search(reason, found)
+    assert server.sent < 16 * 1024 * 1024  # what socket buffers hold, and no more
+    assert "mail.example" not in found
+
+
+LATE = {
+    "no banner": silent,
+    "a banner drop by drop": drip(GREETING * 10),
+    "lines drop by drop": drip(b"hello\r\n" * 50),
+    "an offer drop by drop": lambda server, connection: (server.send(connection, GREETING), drip(kexinit())(server, connection)),
+}
+
+
+@pytest.mark.parametrize("talk", LATE.values(), ids=list(LATE))
+def test_a_slow_server_is_left_at_the_deadline(serve, talk):
+    assert "has not shown its keys after 0.6 seconds" in refusal(serve(talk).port, timeout_s=0.6)
+
+
+@needs_paramiko
+def test_a_server_that_stops_in_the_key_exchange_is_left_at_the_deadline(serve):
+    def talk(server, connection):
+        server.send(connection, GREETING + kexinit())
+        silent(server, connection)
+
+    assert "has not shown its keys after 0.6 seconds" in refusal(serve(talk).port, timeout_s=0.6)
+
+
+IN_THE_EXCHANGE = {
+    "a packet without end": (without_end(GREETING + kexinit() + b"\x7f\xff\xff\xfc", b"x" * 4096), "sends without end"),
+    "packets without end": (without_end(GREETING + kexinit(), struct.pack(">IB", 12, 4) + b"\x02\x00\x00\x00\x02ab" + b"\x00" * 4), ""),
+    "closes": (say(GREETING, kexinit()), "key exchange"),
+    "nonsense": (say(GREETING, kexinit(), struct.pack(">IB", 12, 4) + b"\x1fnonsen" + b"\x00" * 4), "key exchange"),
+}
+
+
+@needs_paramiko
+@pytest.mark.parametrize(("talk", "reason"), IN_THE_EXCHANGE.values(), ids=list(IN_THE_EXCHANGE))
+def test_a_hostile_key_exchange_ends(serve, talk, reason):
+    server = serve(talk)
+    assert reason in refusal(server.port)
+    assert server.sent < 16 * 1024 * 1024
+    # paramiko's own would keep the process alive.
+    assert [one for one in threading.enumerate() if isinstance(one, threading.Timer) and not one.finished.is_set()] == []
+
+
+@needs_paramiko
+def test_a_hostile_banner_on_the_second_connection_ends(serve, honest):
+    def talk(server, connection):
+        if server.calls == 1:
+            honest(server, connection)
+        else:
+            server.send_for_ever(connection, b"x" * 4096)
+
+    server = serve(talk)
+    assert "sends without end" in refusal(server.port)
+    assert server.sent < 16 * 1024 * 1024
+
+
+@pytest.fixture
+def honest():
+    """A real key exchange, with an Ed25519 and an ECDSA key."""
+    paramiko = pytest.importorskip("paramiko")
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ed25519
+
+    private = ed25519.Ed25519PrivateKey.generate()
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption())
+    keys = [paramiko.Ed25519Key(file_obj=io.StringIO(private.private_bytes(*form).decode())), paramiko.ECDSAKey.generate()]
+
+    def talk(server, connection):
+        transport = paramiko.Transport(connection)
+        for key in keys:
+            transport.add_server_key(key)
+        transport.start_server(event=threading.Event(), server=paramiko.ServerInterface())
+        transport.join(20)
+
+    talk.keys = {(key.get_name(), key.get_base64()) for key in keys}
+    return talk
+
+
+@needs_paramiko
+def test_an_honest_server_shows_all_its_keys_and_nothing_stays_open(serve, honest):
+    server = serve(honest)
+    found = scan("127.0.0.1", server.port, key_types=ALL, timeout_s=20)
+    assert {tuple(key) for key in found} == honest.keys
+    assert server.calls == 2  # two keys, and the offer is read on the first connection
+
+
+@needs_paramiko
+@pytest.mark.parametrize(("wanted", "found"), [("ecdsa", "ecdsa-sha2-nistp256"), ("ed25519", "ssh-ed25519")])
+def test_only_the_wanted_types_are_asked_for(serve, honest, wanted, found):
+    server = serve(honest)
+    assert [key.key_type for key in scan("127.0.0.1", server.port, key_types=[wanted], timeout_s=20)] == [found]
+    assert server.calls == 1
+    assert "offers none" in refusal(server.port, key_types=["rsa"])
+
+
+def pump(source, target):
+    with contextlib.suppress(OSError):
+        for piece in iter(lambda: source.recv(4096), b""):
+            target.sendall(piece)
+        target.shutdown(socket.SHUT_RDWR)
+
+
+@needs_paramiko
+@pytest.mark.parametrize("turned", [0, 1], ids=["as it is", "one bit turned"])
+def test_a_server_whose_signature_does_not_fit_proves_nothing(serve, honest, turned):
+    """A relay in the middle of a real key exchange turns one bit of the signature."""
+    true = serve(honest)
+
+    def relay(server, connection):
+        with socket.create_connection(("127.0.0.1", true.port)) as upstream:
+            back = threading.Thread(target=pump, args=(connection, upstream), daemon=True)
+            back.start()
+            stream = upstream.makefile("rb")
+            connection.sendall(stream.readline())
+            for unused in range(2):  # the offer, and the reply that is signed
+                length = stream.read(4)
+                packet = bytearray(stream.read(int.from_bytes(length, "big")))
+                packet[-packet[0] - 10] ^= turned if packet[1] == 31 else 0
+                connection.sendall(length + packet)
+            pump(upstream, connection)
+
+    port = serve(relay).port
+    if turned:
+        assert "fails the key exchange" in refusal(port, timeout_s=20)
+    else:
+        assert {tuple(key) for key in scan("127.0.0.1", port, key_types=ALL, timeout_s=20)} == honest.keys
+
+
+def test_many_are_asked_once_each_and_answered_in_their_order(serve):
+    good, port = serve(say(b"HTTP/1.1 400\r\n\r\n")), free_port()
+    asked = [("127.0.0.1", good.port), ("127.0.0.1", port), ("127.0.0.1", good.port)]
+    found = scan_all(asked, key_types=ALL, timeout_s=5, parallel=2)
+    assert list(found) == asked[:2]
+    assert [str(error)[:7] for error in found.values()] == ["is not ", "refuses"]
+    assert good.calls == 1
+    assert scan_all([], key_types=ALL, timeout_s=5, parallel=2) == {}
