@@ -17,7 +17,7 @@ import typing as t
 from pathlib import Path
 
 from measure import HERE, Report
-from sshd import NoSshd, Sshd
+from sshd import Host, sshds
 from windows import Installation
 
 _RESTARTS = 3
@@ -31,9 +31,9 @@ def run(report: Report, work: Path, *, repeat: int, by_ssh: bool = True) -> None
         way, variables = "local", {"ansible_connection": "local"}
         if by_ssh:
             try:
-                variables = stack.enter_context(Sshd(work)).variables
+                variables = stack.enter_context(Host(work)).variables
                 way = "ssh with pipelining"
-            except NoSshd as error:
+            except sshds.NoSshd as error:
                 report.note("P6", f"no ssh: {error}; local connection instead")
         for number in range(repeat):
             with Installation(work / "installation", values=100) as installation:
