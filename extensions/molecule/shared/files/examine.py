@@ -35,6 +35,7 @@ def written_forms(text):
         "base64": base64.b64encode(raw)[: len(raw) // 3 * 4],
         "url-encoded": urllib.parse.quote(text, safe="").encode(),
         "JSON": json.dumps(text)[1:-1].encode(),
+        "JSON in UTF-8": json.dumps(text, ensure_ascii=False)[1:-1].encode(),
         "Python literal": repr(raw)[2:-1].encode(),
     }
     lines = text.split("\n")
