@@ -1,0 +1,135 @@
+# Copyright (c) 2026, servos.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Kill it anywhere: after the same run again there is one container, with the new secrets, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+from engines import Injecting, engine, injecting  # noqa: F401 - fixtures
+
+OLD, NEW = {"A": "the first value of all"}, {"A": "the other value of all"}
+STEPS = [
+    ("create", 1, "before"),
+    ("create", 1, "after"),
+    ("stop", 1, "before"),
+    ("stop", 1, "after"),
+    ("rename", 1, "before"),
+    ("rename", 1, "after"),
+    ("rename", 2, "before"),
+    ("rename", 2, "after"),
+    ("start", 1, "before"),
+    ("start", 1, "after"),
+    ("rm", 1, "before"),
+    ("rm", 1, "after"),
+]
+each_step = pytest.mark.parametrize(("verb", "call", "moment"), STEPS, ids=lambda part: str(part))
+each_delivery = pytest.mark.parametrize("delivery", ["env_file", "mount"])
+
+
+def is_whole(injecting: Injecting) -> None:
+    """One container, which runs with the new secrets, and no trace of another or of a file."""
+    assert injecting.names() == [injecting.name]
+    assert injecting.engine.status(injecting.name) == "running"
+    assert injecting.env_files() == []
+
+
+def value_in(injecting: Injecting) -> str:
+    arrived = injecting.engine.environment(injecting.name)
+    if "A_FILE" in arrived:
+        return injecting.engine.run("exec", injecting.name, "cat", arrived["A_FILE"])
+    return arrived["A"]
+
+
+@each_delivery
+@each_step
+def test_everything_killed_at_a_step(injecting: Injecting, verb: str, call: int, moment: str, delivery: str) -> None:
+    assert injecting.run(env=OLD, delivery=delivery).changed
+    injecting.fault(verb, call, moment, "stall")
+    run = injecting.start(env=NEW, delivery=delivery)
+    injecting.wait_reached(run)
+    run.kill_all()
+    run.wait()
+    injecting.no_fault()
+    done = injecting.run(env=NEW, delivery=delivery)
+    assert not done.failed, done.msg
+    is_whole(injecting)
+    assert value_in(injecting) == NEW["A"]
+    directories = list(injecting.mount_dir.glob("*/*"))
+    assert len(directories) == (delivery == "mount")
+    assert not injecting.run(env=NEW, delivery=delivery).changed
+
+
+@each_step
+def test_the_worker_killed_at_a_step_is_swept_after_by_the_one_who_waits(
+    injecting: Injecting, verb: str, call: int, moment: str
+) -> None:
+    injecting.run(env=OLD)
+    injecting.fault(verb, call, moment, "worker")
+    run = injecting.start(env=NEW)
+    told = run.wait()
+    assert injecting.reached()
+    assert told.failed
+    assert injecting.env_files() == []
+    injecting.no_fault()
+    done = injecting.run(env=NEW)
+    assert not done.failed, done.msg
+    is_whole(injecting)
+    assert value_in(injecting) == NEW["A"]
+
+
+@pytest.mark.parametrize(("verb", "call", "moment"), STEPS[:9], ids=lambda part: str(part))
+def test_a_cut_replacement_that_is_not_wanted_any_more_ends_with_the_old_secrets(
+    injecting: Injecting, verb: str, call: int, moment: str
+) -> None:
+    injecting.run(env=OLD)
+    first = injecting.engine.inspect(injecting.name)["Id"]
+    injecting.fault(verb, call, moment, "stall")
+    run = injecting.start(env=NEW)
+    injecting.wait_reached(run)
+    run.kill_all()
+    run.wait()
+    injecting.no_fault()
+    done = injecting.run(env=OLD)
+    assert not done.failed, done.msg
+    is_whole(injecting)
+    assert injecting.engine.inspect(injecting.name)["Id"] == first
+
+
+@each_step
+def test_a_command_that_fails_leaves_the_old_one_running_or_the_new_one(
+    injecting: Injecting, verb: str, call: int, moment: str
+) -> None:
+    injecting.run(env=OLD)
+    injecting.fault(verb, call, moment, "fail")
+    told = injecting.run(env=NEW)
+    assert told.failed or verb == "rm"
+    assert injecting.env_files() == []
+    assert injecting.engine.status(injecting.name) == "running"
+    injecting.no_fault()
+    assert not injecting.run(env=NEW).failed
+    is_whole(injecting)
+    assert value_in(injecting) == NEW["A"]
+
+
+def test_a_lost_connection_does_not_leave_half_a_replacement(injecting: Injecting) -> None:
+    injecting.run(env=OLD)
+    injecting.fault("stop", 1, "before", "stall")
+    run = injecting.start(env=NEW, timeout=2)
+    injecting.wait_reached(run)
+    with open(f"/proc/{run.pid}/task/{run.pid}/children", encoding="ascii") as stream:
+        (worker,) = stream.read().split()
+    os.kill(run.pid, signal.SIGTERM)
+    os.kill(int(worker), signal.SIGTERM)
+    os.kill(int(worker), signal.SIGHUP)
+    run.wait()
+    deadline = time.monotonic() + 30
+    while os.path.exists(f"/proc/{worker}") and time.monotonic() < deadline:
+        time.sleep(0.02)
+    injecting.no_fault()
+    is_whole(injecting)
+    assert value_in(injecting) == OLD["A"]  # the engine's command hung until its timeout, and all was taken back
