@@ -25,6 +25,7 @@ import textwrap
 import time
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 REFERENCE = HERE.parent / "reference_apps" / "servos"
@@ -42,10 +43,10 @@ class Demo:
     def path(self, name: str) -> str:
         return str(self.work / name)
 
-    def run(self, *argv: str, **options: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(argv, check=True, text=True, **options)  # type: ignore[call-overload, no-any-return]
+    def run(self, *argv: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(argv, check=True, text=True, **options)
 
-    def reference(self, script: str, *argv: str, **options: object) -> subprocess.CompletedProcess[str]:
+    def reference(self, script: str, *argv: str, **options: Any) -> subprocess.CompletedProcess[str]:
         return self.run(sys.executable, str(REFERENCE / script), *argv, **options)
 
     def set_up(self) -> None:
@@ -179,12 +180,12 @@ def say(text: str) -> None:
     print(f"\n=== {text}", flush=True)
 
 
-def last_page(result: dict[str, dict[str, object]], report: dict[str, object], verdict: dict[str, object]) -> None:
+def last_page(result: dict[str, Any], report: dict[str, Any], verdict: dict[str, Any]) -> None:
     rotated, verified = result["rotated"], result["verified"]
     say("Census: which key opens each value, before and after")
     print(f"{'field':34} {'class':28} {'before':>14} {'after':>14}")
-    before = {(row["table"], row["column"]): row for row in rotated["census_before"]}  # type: ignore[index, attr-defined]
-    for row in verified["census"]:  # type: ignore[attr-defined]
+    before = {(row["table"], row["column"]): row for row in rotated["census_before"]}
+    for row in verified["census"]:
         then = before.get((row["table"], row["column"]), {})
         print(f"{row['table'] + '.' + row['column']:34} {row['class'] or '':28} {then.get('active', 0):>7} old    {row['active']:>7} new")
     print(f"\nold key {rotated['previous_key']}   new key {rotated['env_key']}   running process {verified['process_key']}")

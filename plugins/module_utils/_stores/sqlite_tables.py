@@ -207,13 +207,8 @@ class _Calls:
     def function(self, number: int, part: int) -> t.Callable[..., t.Any]:
         rewrite, rewrite_cell = self._rewrites[number].function, self._rewrites[number].cell_function
         last = self._last
-
-        def cell_alone(address: int, cell: t.Any) -> t.Any:
-            try:
-                return rewrite_cell(address, cell)  # type: ignore[misc]
-            except Exception as error:  # handed on by raise_what_was_raised
-                self._raised = error
-                raise
+        if rewrite_cell is not None:
+            return self._cell_alone(rewrite_cell)
 
         def single(address: int, cell: t.Any) -> t.Any:
             try:
@@ -231,9 +226,17 @@ class _Calls:
                 self._raised = error
                 raise
 
-        if rewrite_cell is not None:
-            return cell_alone
         return single if len(self._rewrites[number].columns) == 1 else one_of_several
+
+    def _cell_alone(self, rewrite_cell: t.Callable[[t.Any, t.Any], t.Any]) -> t.Callable[..., t.Any]:
+        def cell_alone(address: int, cell: t.Any) -> t.Any:
+            try:
+                return rewrite_cell(address, cell)
+            except Exception as error:  # handed on by raise_what_was_raised
+                self._raised = error
+                raise
+
+        return cell_alone
 
     def raise_what_was_raised(self) -> None:
         if self._raised is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import typing
 
 from ansible.plugins.callback import CallbackBase
 
@@ -40,8 +41,8 @@ class CallbackModule(CallbackBase):
     def v2_playbook_on_start(self, playbook: object) -> None:
         self._note("(start)", "")
 
-    def v2_playbook_on_task_start(self, task: object, is_conditional: bool) -> None:
-        self._note(task.get_name(), task.action)  # type: ignore[attr-defined]
+    def v2_playbook_on_task_start(self, task: typing.Any, is_conditional: bool) -> None:
+        self._note(task.get_name(), task.action)
 
     def v2_playbook_on_stats(self, stats: object) -> None:
         self._note("(end)", "")
