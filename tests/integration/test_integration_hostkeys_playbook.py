@@ -1,0 +1,293 @@
+# Copyright (c) 2026, servos.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The playbook hostkeys over real ssh: Ansible itself connects by the pins, whatever its configuration says."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from evidence import differences, snapshot_of
+from sshds import NoSshd, Sshd, find, fingerprints, free_port, make_keys, public_keys
+
+try:
+    find()
+except NoSshd as reason:
+    pytest.skip(str(reason), allow_module_level=True)
+
+NODES = {"one": "127.0.22.1", "two": "127.0.22.2"}
+# As careless as can be: everything that the playbook has to overrule.
+CONFIG = """\
+[defaults]
+host_key_checking = False
+[ssh_connection]
+ssh_args = -C -o ControlMaster=auto -o ControlPersist=20s
+ssh_common_args = -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null
+ssh_extra_args = -o StrictHostKeyChecking=no
+"""
+AFTERWARDS = {"hosts": "servos_nodes", "gather_facts": False, "tasks": [{"ansible.builtin.raw": "echo here=$WHO"}]}
+
+
+class Played(NamedTuple):
+    code: int
+    text: str
+    stats: dict[str, dict[str, int]]
+
+    @property
+    def answered_by(self) -> list[str]:
+        return sorted(re.findall(r'"stdout": "here=(\w+)', self.text))
+
+
+class Site:
+    """A controller with a careless configuration, two nodes behind one genuine sshd, and perhaps a local control host."""
+
+    def __init__(self, folder: Path, genuine: Path, impostor: Path) -> None:
+        self.folder, self.genuine, self.impostor = folder, genuine, impostor
+        self.port = free_port(NODES["one"])
+        self.pins, self.control_pins = folder / "controller" / "known_hosts", folder / "control" / "known_hosts"
+        self.pins.parent.mkdir()
+        self.control_pins.parent.mkdir()
+        (folder / "ansible.cfg").write_text(CONFIG)
+        self.sockets = Path(tempfile.mkdtemp(prefix="cp", dir="/tmp"))  # a socket's path may not be long
+        self.user = self.start(genuine, "genuine").user
+        self.variables: dict[str, Any] = {}
+        self.has_control = True
+
+    def start(self, keys: Path, who: str, *nodes: str) -> Sshd:
+        """Make an sshd with these keys; all of them let the same identity in, and say who they are."""
+        addresses = [NODES[node] for node in nodes or NODES]
+        folder = self.folder / who
+        folder.mkdir(exist_ok=True)
+        made = Sshd(folder, keys, self.port, addresses, f"SetEnv WHO={who}\nAuthorizedKeysFile {self.folder}/genuine/id.pub\n")
+        if who != "genuine":
+            for name in ("id", "id.pub"):
+                shutil.copy(self.folder / "genuine" / name, folder / name)
+        return made
+
+    def inventory(self) -> Path:
+        connection = {
+            "ansible_port": self.port, "ansible_user": self.user, "ansible_python_interpreter": sys.executable,
+            "ansible_ssh_private_key_file": str(self.folder / "genuine" / "id"), **self.variables,
+        }  # fmt: skip
+        local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+        groups: dict[str, Any] = {
+            "servos_nodes": {"hosts": {name: {"ansible_host": address} for name, address in NODES.items()}, "vars": connection},
+            "servos_control": {"hosts": {"control": local} if self.has_control else {}, "vars": {
+                "servos_control_known_hosts": str(self.control_pins)}},
+        }  # fmt: skip
+        path = self.pins.parent / "inventory.json"
+        path.write_text(json.dumps(groups))
+        return path
+
+    def play(self, *argv: str, plays: list[dict[str, Any]] | None = None, before: list[dict[str, Any]] | None = None) -> Played:
+        """Run hostkeys, with plays before and after it in the same run."""
+        hostkeys = {"ansible.builtin.import_playbook": "servos.ops.hostkeys"}
+        book = self.folder / "site.json"
+        book.write_text(json.dumps([*(before or []), hostkeys, *([AFTERWARDS] if plays is None else plays)]))
+        command = shutil.which("ansible-playbook") or str(Path(sys.executable).with_name("ansible-playbook"))
+        environment = os.environ | {
+            "ANSIBLE_CONFIG": str(self.folder / "ansible.cfg"), "ANSIBLE_HOME": str(self.folder / "ansible"), "NO_COLOR": "1",
+            "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self.sockets), "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default",
+        }  # fmt: skip
+        done = subprocess.run(
+            [command, "-v", "-i", str(self.inventory()), str(book), *argv], env=environment, cwd=self.folder, text=True, timeout=180,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, check=False,
+        )  # fmt: skip
+        stats = {}
+        for line in done.stdout.splitlines():
+            if " : ok=" in line:
+                host, unused_colon, counts = line.partition(":")
+                stats[host.strip()] = {name: int(count) for name, count in (pair.split("=") for pair in counts.split())}
+        return Played(done.returncode, done.stdout, stats)
+
+    def tear_down(self) -> None:
+        for path in self.sockets.iterdir():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                argv = ["ssh", "-F", "/dev/null", "-o", f"ControlPath={path}", "-O", "exit", "x"]
+                subprocess.run(argv, capture_output=True, timeout=10, check=False)
+        shutil.rmtree(self.sockets, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def genuine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_keys(tmp_path_factory.mktemp("genuine") / "keys")
+
+
+@pytest.fixture(scope="module")
+def impostor(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_keys(tmp_path_factory.mktemp("impostor") / "keys")
+
+
+@pytest.fixture
+def site(tmp_path: Path, genuine: Path, impostor: Path) -> Iterator[Site]:
+    made = Site(tmp_path, genuine, impostor)
+    yield made
+    made.tear_down()
+
+
+def keys_of(path: Path) -> set[str]:
+    return {" ".join(line.split()[1:3]) for line in path.read_text().splitlines()}
+
+
+def test_the_first_run_pins_and_connects_by_the_pins_and_the_second_changes_nothing(site: Site) -> None:
+    with site.start(site.genuine, "genuine"):
+        first = site.play()
+        assert first.code == 0, first.text
+        assert first.answered_by == ["genuine", "genuine"]
+        names = {f"[{address}]:{site.port}" for address in NODES.values()}
+        for_each = [(keys_of(path), {line.split()[0] for line in path.read_text().splitlines()}) for path in (site.pins, site.control_pins)]
+        assert for_each == [(set(public_keys(site.genuine).values()), names)] * 2
+        before = snapshot_of(site.pins.parent, site.control_pins.parent)
+        second = site.play(plays=[])
+        assert second.code == 0, second.text
+        assert {name: (row["changed"], row["failed"]) for name, row in second.stats.items()} == dict.fromkeys(
+            ("one", "two", "control"), (0, 0)
+        )
+        changed = differences(before, snapshot_of(site.pins.parent, site.control_pins.parent))
+        assert [line for line in changed if "inventory.json" not in line] == []
+
+
+def test_check_mode_writes_nothing_and_asks_for_no_pin(site: Site) -> None:
+    with site.start(site.genuine, "genuine"):
+        site.inventory()
+        before = snapshot_of(site.pins.parent, site.control_pins.parent)
+        done = site.play("--check")
+        assert done.code == 0, done.text
+        changed = differences(before, snapshot_of(site.pins.parent, site.control_pins.parent))
+        assert [line for line in changed if "inventory.json" not in line] == []
+        assert done.stats["control"]["changed"] == 1
+
+
+@pytest.mark.parametrize("has_control", [False, True], ids=["nodes alone", "control host"])
+def test_an_impostor_is_refused_and_the_others_go_on(site: Site, has_control: bool) -> None:
+    """A control host that sees an impostor among its nodes does nothing else; other nodes are as they were."""
+    site.has_control = has_control
+    with site.start(site.genuine, "genuine"):
+        assert site.play(plays=[]).code == 0
+    content = site.pins.read_bytes()
+    with site.start(site.genuine, "genuine", "two"), site.start(site.impostor, "impostor", "one"):
+        done = site.play()
+        assert done.code != 0
+        assert done.answered_by == ([] if has_control else ["genuine"])
+        assert {name: row["failed"] for name, row in done.stats.items() if name != "control" or row["failed"]} == (
+            {"one": 1, "two": 0, "control": 1} if has_control else {"one": 1, "two": 0}
+        )
+        marks, others = fingerprints(site.genuine), fingerprints(site.impostor)
+        assert marks["ed25519"] in done.text and others["ed25519"] in done.text and "HAS CHANGED" in done.text
+        assert site.pins.read_bytes() == content
+
+
+def test_an_impostor_that_comes_after_the_pins_is_refused_by_the_next_connection(site: Site) -> None:
+    """It takes the address between two plays of one run, so that only Ansible's own connection can notice."""
+    ready, swapped = site.folder / "ready", site.folder / "swapped"
+    wait = {"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": [
+        {"ansible.builtin.copy": {"content": "", "dest": str(ready)}},
+        {"ansible.builtin.wait_for": {"path": str(swapped), "timeout": 60}},
+    ]}  # fmt: skip
+    with contextlib.ExitStack() as servers:
+        true = servers.enter_context(site.start(site.genuine, "genuine"))
+
+        def swap() -> None:
+            deadline = time.monotonic() + 120
+            while not ready.exists() and time.monotonic() < deadline:
+                time.sleep(0.02)
+            true.__exit__()
+            servers.enter_context(site.start(site.impostor, "impostor", "one"))
+            servers.enter_context(site.start(site.genuine, "genuine", "two"))
+            swapped.touch()
+
+        thread = threading.Thread(target=swap)
+        thread.start()
+        done = site.play(plays=[wait, AFTERWARDS])
+        thread.join(130)
+        assert swapped.exists()
+        assert done.answered_by == ["genuine"]
+        assert (done.stats["one"]["unreachable"], done.stats["two"]["unreachable"]) == (1, 0)
+        assert "Host key verification failed" in done.text
+
+
+def test_a_connection_that_was_opened_without_the_pins_is_not_used_any_more(site: Site) -> None:
+    """An impostor is talked to before the pins are looked at, and goes away; what it left open leads to it still."""
+    with site.start(site.genuine, "genuine"):
+        assert site.play(plays=[]).code == 0
+    ready, swapped = site.folder / "ready", site.folder / "swapped"
+    wait = [
+        {"hosts": "servos_nodes", "gather_facts": False, "tasks": [{"ansible.builtin.raw": "echo here=$WHO"}]},
+        {"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": [
+            {"ansible.builtin.copy": {"content": "", "dest": str(ready)}},
+            {"ansible.builtin.wait_for": {"path": str(swapped), "timeout": 60}},
+        ]},
+    ]  # fmt: skip
+    with contextlib.ExitStack() as servers:
+        false = servers.enter_context(site.start(site.impostor, "impostor"))
+
+        def swap() -> None:
+            deadline = time.monotonic() + 120
+            while not ready.exists() and time.monotonic() < deadline:
+                time.sleep(0.02)
+            false.__exit__()  # its sessions live on
+            servers.enter_context(site.start(site.genuine, "genuine"))
+            swapped.touch()
+
+        thread = threading.Thread(target=swap)
+        thread.start()
+        done = site.play(before=wait)
+        thread.join(130)
+        assert done.code == 0, done.text
+        assert done.answered_by == ["genuine", "genuine", "impostor", "impostor"]
+
+
+def test_a_legitimate_new_key_passes_after_a_reset_with_the_expected_fingerprint_only(site: Site) -> None:
+    with site.start(site.genuine, "genuine"):
+        assert site.play(plays=[]).code == 0
+    content = site.pins.read_bytes()
+    reset = ("-e", "servos_hostkey_state=reset", "-e", "servos_hostkey_hosts=one")
+    with site.start(site.genuine, "genuine", "two"), site.start(site.impostor, "rebuilt", "one"):
+        old, new = fingerprints(site.genuine)["ed25519"], fingerprints(site.impostor)["ed25519"]
+        wrong = site.play(*reset, "-e", f"servos_host_fingerprint={old}")
+        assert wrong.code != 0
+        assert wrong.answered_by == []
+        assert site.pins.read_bytes() == content
+        right = site.play(*reset, "-e", f"servos_host_fingerprint={new}")
+        assert right.code == 0, right.text
+        assert right.answered_by == ["genuine", "rebuilt"]
+        again = site.play()
+        assert again.code == 0, again.text
+        assert again.answered_by == ["genuine", "rebuilt"]
+        assert public_keys(site.impostor)["rsa"] not in site.pins.read_text() + site.control_pins.read_text()
+    with site.start(site.genuine, "genuine"):
+        assert site.play().stats["one"]["failed"] == 1
+
+
+def test_without_control_hosts_and_with_arguments_of_its_own(site: Site) -> None:
+    site.has_control = False
+    site.variables = {"ansible_ssh_args": "-o LogLevel=ERROR -o ControlMaster=no", "servos_known_hosts": str(site.folder / "own pins/kh")}
+    with site.start(site.genuine, "genuine"):
+        done = site.play(plays=[AFTERWARDS, {"hosts": "servos_nodes", "gather_facts": False, "tasks": [
+            {"ansible.builtin.debug": {"var": "ansible_ssh_args"}}]}])  # fmt: skip
+    assert done.code == 0, done.text
+    assert done.answered_by == ["genuine", "genuine"]
+    assert "ControlMaster=no" in done.text
+    assert keys_of(site.folder / "own pins" / "kh") == set(public_keys(site.genuine).values())
+    assert not site.control_pins.exists()
+
+
+def test_arguments_on_the_command_line_that_overrule_the_pins_are_refused(site: Site) -> None:
+    with site.start(site.genuine, "genuine"):
+        done = site.play("-e", "ansible_ssh_args=-C")
+    assert done.code != 0
+    assert done.answered_by == []
+    assert "overrules the pins" in done.text
