@@ -15,7 +15,7 @@ import pytest
 pytest.register_assert_rewrite("installations", "provara_installation", "playbook_runs")
 
 # E402: what is rewritten has to be named before it is imported.
-from engines import engine, injecting  # noqa: E402, F401 - fixtures of every test
+from engines import engine, injecting  # noqa: E402, F401 - fixtures
 from installations import OLD, Servos, b64, reference  # noqa: E402
 from module_runs import MODULES  # noqa: E402
 from provara_installation import Provara  # noqa: E402

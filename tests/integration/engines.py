@@ -208,7 +208,8 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         (root / "storage.conf").write_text(f'[storage]\ndriver = "vfs"\nrunroot = "{root}/run"\ngraphroot = "{root}/graph"\n')
         patch.setenv("CONTAINERS_CONF", str(root / "containers.conf"))
         patch.setenv("CONTAINERS_STORAGE_CONF", str(root / "storage.conf"))
-    had_image = shutil.which(command) and not subprocess.run([command, "image", "inspect", BOX], capture_output=True, check=False).returncode
+    words = [command, "image", "inspect", BOX]
+    had_image = shutil.which(command) and subprocess.run(words, capture_output=True, check=False).returncode == 0
     subprocess.run([LAB / "box-image", command], check=True, capture_output=True, timeout=600)
     yield EngineUnderTest(command, root)
     if not had_image:

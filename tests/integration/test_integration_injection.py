@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engines import BOX, BOX2, EngineUnderTest, Injecting, Watcher, engine, injecting  # noqa: F401 - fixtures
+from engines import BOX, BOX2, EngineUnderTest, Injecting, Watcher
 from evidence import differences, leaks, snapshot_of
 
 SECRETS = {
@@ -203,8 +203,11 @@ def test_nothing_shows_in_an_argument_list_a_result_or_a_file(injecting: Injecti
     shown = {name: value for name, value in SECRETS.items() if name not in ("EQUALS", "STAR")}
     with Watcher(shown, injecting.faults) as watcher:
         outcomes = [
-            injecting.run(env=SECRETS), injecting.run(env=dict(SECRETS, ADDED="one more of them")), injecting.run(env=SECRETS, delivery="mount"),
-            injecting.run(env=SECRETS, command=["/bin/false"]), injecting.run(state="absent"),
+            injecting.run(env=SECRETS),
+            injecting.run(env=dict(SECRETS, ADDED="one more of them")),
+            injecting.run(env=SECRETS, delivery="mount"),
+            injecting.run(env=SECRETS, command=["/bin/false"]),
+            injecting.run(state="absent"),
         ]
     assert watcher.looks > 10
     assert watcher.found == []

@@ -10,7 +10,7 @@ import signal
 import time
 
 import pytest
-from engines import Injecting, engine, injecting  # noqa: F401 - fixtures
+from engines import Injecting
 
 OLD, NEW = {"A": "the first value of all"}, {"A": "the other value of all"}
 STEPS = [
@@ -27,7 +27,7 @@ STEPS = [
     ("rm", 1, "before"),
     ("rm", 1, "after"),
 ]
-each_step = pytest.mark.parametrize(("verb", "call", "moment"), STEPS, ids=lambda part: str(part))
+each_step = pytest.mark.parametrize(("verb", "call", "moment"), STEPS, ids=str)
 each_delivery = pytest.mark.parametrize("delivery", ["env_file", "mount"])
 
 
@@ -82,7 +82,7 @@ def test_the_worker_killed_at_a_step_is_swept_after_by_the_one_who_waits(
     assert value_in(injecting) == NEW["A"]
 
 
-@pytest.mark.parametrize(("verb", "call", "moment"), STEPS[:9], ids=lambda part: str(part))
+@pytest.mark.parametrize(("verb", "call", "moment"), STEPS[:9], ids=str)
 def test_a_cut_replacement_that_is_not_wanted_any_more_ends_with_the_old_secrets(
     injecting: Injecting, verb: str, call: int, moment: str
 ) -> None:

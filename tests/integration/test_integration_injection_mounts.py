@@ -12,7 +12,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from engines import Injecting, engine, injecting  # noqa: F401 - fixtures
+from engines import Injecting
 from evidence import leaks
 
 SECRETS = {"DB_PASSWORD": "correct horse battery staple", "TLS_KEY": "-----BEGIN-----\nline two\n-----END-----\n", "NUL": "a\x00b\r\n"}

@@ -29,7 +29,7 @@ Runner = t.Callable[[t.List[str], t.Mapping[str, str]], t.Tuple[int, str, str]]
 _TIMED_OUT = 124
 _KILLED = 137
 # Lines that say nothing of the reason: advice, and the log lines of Podman's libraries.
-_NO_REASON = re.compile(r'\s*$|Run \'|See \'|time="|\s*\w+ --help')
+_NO_REASON = re.compile(r'\s*$|Run \'|See \'|time="|\s*\w+ --help|Error: failed to start containers')
 
 
 class Engine:
