@@ -77,6 +77,7 @@ def test_one_variable(installation, wanted, text):
     ("entries", "error", "said"),
     [
         ([entry("nobody", all=True)], StoreError, "0 rows of services have name=nobody"),
+        ([entry("web2", all=True)], StoreError, "0 rows of services have name=web2"),
         ([entry("twin", all=True)], StoreError, "2 rows of services have name=twin"),
         ([entry("lost", all=True)], ForeignValueError, "services at id=5 opens under no known key"),
         ([entry("plain", all=True)], ForeignValueError, "services at id=10 opens under no known key"),
