@@ -38,7 +38,7 @@ ssh_args = -C -o ControlMaster=auto -o ControlPersist=20s
 ssh_common_args = -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null
 ssh_extra_args = -o StrictHostKeyChecking=no
 """
-AFTERWARDS = {"hosts": "servos_nodes", "gather_facts": False, "tasks": [{"ansible.builtin.raw": "echo here=$WHO"}]}
+AFTERWARDS = {"hosts": "servos_nodes", "gather_facts": False, "tasks": [{"ansible.builtin.raw": "echo here=$WHO", "check_mode": False}]}
 
 
 class Played(NamedTuple):
@@ -65,6 +65,7 @@ class Site:
         self.user = self.start(genuine, "genuine").user
         self.variables: dict[str, Any] = {}
         self.has_control = True
+        self.inventory_source = self.pins.parent / "inventory.json"
 
     def start(self, keys: Path, who: str, *nodes: str) -> Sshd:
         """Make an sshd with these keys; all of them let the same identity in, and say who they are."""
@@ -77,7 +78,7 @@ class Site:
                 shutil.copy(self.folder / "genuine" / name, folder / name)
         return made
 
-    def inventory(self) -> Path:
+    def inventory(self) -> None:
         connection = {
             "ansible_port": self.port, "ansible_user": self.user, "ansible_python_interpreter": sys.executable,
             "ansible_ssh_private_key_file": str(self.folder / "genuine" / "id"), **self.variables,
@@ -88,12 +89,11 @@ class Site:
             "servos_control": {"hosts": {"control": local} if self.has_control else {}, "vars": {
                 "servos_control_known_hosts": str(self.control_pins)}},
         }  # fmt: skip
-        path = self.pins.parent / "inventory.json"
-        path.write_text(json.dumps(groups))
-        return path
+        (self.pins.parent / "inventory.json").write_text(json.dumps(groups))
 
     def play(self, *argv: str, plays: list[dict[str, Any]] | None = None, before: list[dict[str, Any]] | None = None) -> Played:
         """Run hostkeys, with plays before and after it in the same run."""
+        self.inventory()
         hostkeys = {"ansible.builtin.import_playbook": "servos.ops.hostkeys"}
         book = self.folder / "site.json"
         book.write_text(json.dumps([*(before or []), hostkeys, *([AFTERWARDS] if plays is None else plays)]))
@@ -103,7 +103,7 @@ class Site:
             "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self.sockets), "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default",
         }  # fmt: skip
         done = subprocess.run(
-            [command, "-v", "-i", str(self.inventory()), str(book), *argv], env=environment, cwd=self.folder, text=True, timeout=180,
+            [command, "-v", "-i", str(self.inventory_source), str(book), *argv], env=environment, cwd=self.folder, text=True, timeout=180,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, check=False,
         )  # fmt: skip
         stats = {}
@@ -166,6 +166,7 @@ def test_check_mode_writes_nothing_and_asks_for_no_pin(site: Site) -> None:
         before = snapshot_of(site.pins.parent, site.control_pins.parent)
         done = site.play("--check")
         assert done.code == 0, done.text
+        assert done.answered_by == ["genuine", "genuine"]
         changed = differences(before, snapshot_of(site.pins.parent, site.control_pins.parent))
         assert [line for line in changed if "inventory.json" not in line] == []
         assert done.stats["control"]["changed"] == 1
@@ -291,3 +292,14 @@ def test_arguments_on_the_command_line_that_overrule_the_pins_are_refused(site: 
     assert done.code != 0
     assert done.answered_by == []
     assert "overrules the pins" in done.text
+
+
+def test_a_directory_of_inventories_does_not_take_the_pins_for_hosts(site: Site) -> None:
+    site.inventory_source = site.pins.parent
+    with site.start(site.genuine, "genuine"):
+        assert site.play(plays=[]).code == 0
+        done = site.play()
+    assert done.code == 0, done.text
+    assert done.answered_by == ["genuine", "genuine"]
+    assert "WARNING" not in done.text
+    assert sorted(path.name for path in site.pins.parent.iterdir()) == ["..known_hosts.lock", ".known_hosts", "inventory.json"]

@@ -206,9 +206,9 @@ def _hash_matches(written: str, name: str) -> bool:
     return written.startswith(_HASHED) and hmac.new(salt, name.encode("utf-8"), hashlib.sha1).digest() == digest
 
 
-def comment_of(*, now: str, by: str) -> str:
+def comment_of(*, stamp: str, by: str) -> str:
     """Return what a line of ours says of itself: when, and by whom."""
-    return f"servos.ops pinned={now} by={by}"
+    return f"servos.ops pinned={stamp} by={by}"
 
 
 __all__ = ("Entry", "KnownHosts", "comment_of", "hashed", "wildcard_matches")

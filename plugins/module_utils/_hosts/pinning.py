@@ -49,8 +49,8 @@ def pin_hosts(
     if state != "absent":
         addresses = [(endpoint.host, endpoint.port) for endpoint in endpoints]
         scanned = scan_all(addresses, key_types=key_types, timeout_s=timeout_s, parallel=parallel)
-    now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    policy = Policy(state, tuple(key_types), hash_names, now, who_we_are(), lambda: os.urandom(20))
+    stamp = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    policy = Policy(state, tuple(key_types), hash_names, stamp, who_we_are(), lambda: os.urandom(20))
 
     def edit(pins: KnownHosts) -> list[Facts]:
         return [_settled(pins, endpoint, scanned.get((endpoint.host, endpoint.port), []), policy) for endpoint in endpoints]

@@ -19,12 +19,15 @@ Facts = t.Dict[str, t.Any]
 
 
 class Policy(t.NamedTuple):
-    """What is asked for every host. C(salts) gives 20 random bytes a call; it is used where names are hashed."""
+    """What is asked for every host.
+
+    C(stamp) is the present moment, as pins show it. C(salts) gives 20 random bytes a call, for names that are hashed.
+    """
 
     state: str
     key_types: tuple[str, ...]
     hash_names: bool
-    now: str
+    stamp: str
     by: str
     salts: t.Callable[[], bytes]
 
@@ -192,7 +195,7 @@ def _take_off(pins: KnownHosts, endpoint: Endpoint) -> bool:
 def _record(pins: KnownHosts, names: t.Sequence[str], keys: t.Sequence[HostKey], policy: Policy) -> None:
     if not names:
         return
-    comment = comment_of(now=policy.now, by=policy.by)
+    comment = comment_of(stamp=policy.stamp, by=policy.by)
     for key in keys:
         if policy.hash_names:
             for name in names:

@@ -161,7 +161,7 @@ def test_taking_the_last_line_leaves_the_one_before_whole():
 @pytest.mark.parametrize("end", ["", "\n"], ids=["no newline at the end", "newline"])
 def test_a_line_is_added_on_a_line_of_its_own(end):
     pins = known(f"a {ED}", end=end)
-    pins.add(["node", "alias"], KEY2, comment=comment_of(now="2026-11-22T15:00:00Z", by="root@control"))
+    pins.add(["node", "alias"], KEY2, comment=comment_of(stamp="2026-11-22T15:00:00Z", by="root@control"))
     written = f"node,alias {ED2} servos.ops pinned=2026-11-22T15:00:00Z by=root@control"
     assert pins.content() == f"a {ED}\n{written}\n".encode()
     (entry,) = pins.pins("alias")
