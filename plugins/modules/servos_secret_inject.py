@@ -367,7 +367,7 @@ def main() -> None:
         variables = dict(received(module), **texts_of(params["env"] or {}, option="env"))
         wanted = Wanted(params, variables, texts_of(params["public_env"] or {}, option="public_env"))
         engine = ENGINES[params["engine"]](
-            run, timeout_s=params["timeout"], pull_timeout_s=params["pull_timeout"], secrets=variables.values()
+            run, name=params["name"], timeout_s=params["timeout"], pull_timeout_s=params["pull_timeout"], secrets=variables.values()
         )
         if module.check_mode:
             return inject(wanted, engine, write=False)

@@ -17,15 +17,19 @@ import json
 import os
 import re
 import shutil
+import time
 import typing as t
 
 from .._errors import EngineError, InjectionError
+from .._system.orphans import commands_at_work
 from .plan import Container
 from .variables import scrubbed
 from .wanted import LABEL_MOUNT, LABEL_NAME
 
 # Takes words and variables to add to the environment; returns exit code, standard output and standard error.
 Runner = t.Callable[[t.List[str], t.Mapping[str, str]], t.Tuple[int, str, str]]
+_MARK = "SERVOS_OPS_CONTAINER"
+_POLL_S = 0.05
 _TIMED_OUT = 124
 _KILLED = 137
 # Lines that say nothing of the reason: advice, and the log lines of Podman's libraries.
@@ -40,8 +44,9 @@ class Engine:
     _root_format = ""
     _remove: t.Sequence[str] = ("rm", "--force")
 
-    def __init__(self, run: Runner, *, timeout_s: float, pull_timeout_s: float, secrets: t.Iterable[str] = ()) -> None:
+    def __init__(self, run: Runner, *, name: str, timeout_s: float, pull_timeout_s: float, secrets: t.Iterable[str] = ()) -> None:
         self._runner = run
+        self._mark = f"{self.command}/{name}"
         self._timeout_s = timeout_s
         self._pull_timeout_s = pull_timeout_s
         self._secrets = list(secrets)
@@ -59,6 +64,24 @@ class Engine:
         self._roots = [line for line in output.splitlines() if line]
         if code != 0 or not self._roots:
             raise EngineError(f"{self.command} does not answer: {self._reason(error)}; is the engine running, and may we use it?")
+
+    def wait_for_orphans(self) -> None:
+        """Wait until no command is at work any more that a killed run has left for this container.
+
+        Raises:
+            EngineError: it does not end.
+        """
+        deadline = time.monotonic() + self._timeout_s
+        while True:
+            pids = commands_at_work(_MARK, self._mark)
+            if not pids:
+                return
+            if time.monotonic() > deadline:
+                raise EngineError(
+                    f"a {self.command} command of a run that was killed is still at work (process {pids[0]}); "
+                    "nothing was changed; see what it waits for, then run again"
+                )
+            time.sleep(_POLL_S)
 
     def find(self, names: t.Sequence[str]) -> dict[str, Container]:
         """Return the containers of exactly these names, which all begin with the first one."""
@@ -204,6 +227,7 @@ class Engine:
         limit_s = self._timeout_s if timeout_s is None else timeout_s
         # Encoded here, so that the locale of the connection has no say in it.
         variables = {name: os.fsdecode(value.encode("utf-8")) for name, value in (environment or {}).items()}
+        variables[_MARK] = self._mark
         try:
             code, output, error = self._runner(["timeout", "-k", "5", f"{limit_s:g}", self.command, *words], variables)
         except FileNotFoundError:

@@ -56,6 +56,7 @@ def inject(wanted: Wanted, engine: Engine, *, write: bool) -> dict[str, t.Any]:
         purpose = f"servos_secret_inject state={wanted.params['state']}"
         try:
             with exclusive_lock(lock_path, purpose=purpose, what=f"the container {wanted.name}"):
+                engine.wait_for_orphans()
                 return work(wanted, engine, folder, write=True)
         finally:
             if is_new:

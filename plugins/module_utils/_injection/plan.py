@@ -43,6 +43,11 @@ class Container(t.NamedTuple):
         return self.status in ("running", "paused", "restarting")
 
     @property
+    def was_never_started(self) -> bool:
+        """Whether a run was cut before, or in the middle of, its start; an engine may be unable to finish what it began."""
+        return self.status in ("created", "configured", "initialized", "unknown")
+
+    @property
     def mount_id(self) -> str | None:
         """Return the name of the directory of its mounted secrets."""
         return self.labels.get(LABEL_MOUNT)
@@ -112,6 +117,9 @@ def plan_started(seen: Seen, differs: t.Callable[[Container], Difference]) -> Pl
     """Plan how the wanted container comes to run."""
     repairs = ["remove_new"] if seen.new is not None else []
     current, old = seen.current, seen.old
+    if current is not None and current.was_never_started:
+        repairs.append("remove_current")
+        current = None
     if current is not None and old is not None:
         if not differs(current).reasons:
             return _kept(current, repairs, drops_old=True)
@@ -120,7 +128,7 @@ def plan_started(seen: Seen, differs: t.Callable[[Container], Difference]) -> Pl
         else:
             repairs += ["remove_current", "restore_old"]
             current = old
-    elif current is None and old is not None:
+    elif old is not None:
         repairs.append("restore_old")
         current = old
     if current is None:

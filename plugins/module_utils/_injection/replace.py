@@ -51,6 +51,7 @@ class Change:
             container = getattr(seen, which)
             if verb == "remove":
                 self._engine.remove(container.container_id)
+                current = None if which == "current" else current
             else:
                 self._engine.rename(container.container_id, self._wanted.name)
                 current = container._replace(name=self._wanted.name)
