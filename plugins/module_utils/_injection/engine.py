@@ -93,14 +93,20 @@ class Engine:
     def mount_ids(self) -> set[str]:
         """Return the directories of mounted secrets that containers of ours refer to."""
         listed = self._query(["ps", "--all", "--no-trunc", "--format={{.ID}}", f"--filter=label={LABEL_NAME}"], "list containers")
-        seen = [self.look(container_id) for container_id in listed.split()]
-        return {container.labels[LABEL_MOUNT] for container in seen if container is not None and LABEL_MOUNT in container.labels}
+        ids = listed.split()
+        code, output, unused_error = self._run(["container", "inspect", *ids]) if ids else (0, "[]", "")
+        if code == 0:
+            seen = [self._container(shown) for shown in json.loads(output)]
+        else:  # one was removed meanwhile
+            seen = [container for container in map(self.look, ids) if container is not None]
+        return {container.labels[LABEL_MOUNT] for container in seen if LABEL_MOUNT in container.labels}
 
     def look(self, container_id: str) -> Container | None:
         """Return a container as it is now, or None where it is gone."""
         shown = self.inspect(container_id)
-        if shown is None:
-            return None
+        return None if shown is None else self._container(shown)
+
+    def _container(self, shown: t.Mapping[str, t.Any]) -> Container:
         state, labels = shown.get("State") or {}, (shown.get("Config") or {}).get("Labels") or {}
         return Container(
             container_id=shown["Id"],

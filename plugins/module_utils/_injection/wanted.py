@@ -134,9 +134,9 @@ class Wanted:
     def _check(self) -> None:
         if not self.image or self.image.startswith("-") or any(char.isspace() for char in self.image):
             raise InjectionError(f"image: {self.image!a} is no image's name")
-        for name, option in ((self.variables, "env"), (self.public, "public_env")):
-            for variable in name:
-                check_name(variable, option=option)
+        for given, option in ((self.variables, "env"), (self.public, "public_env")):
+            for name in given:
+                check_name(name, option=option)
         allow_empty = self.params["allow_empty"]
         check_values(self.variables, option="env", allow_empty=allow_empty, by_file=self.is_mounted)
         check_values(self.public, option="public_env", allow_empty=allow_empty)
