@@ -204,8 +204,13 @@ def forget_paramiko() -> None:
     paramiko_dependency.PARAMIKO_IMPORT_ERROR = scan.PARAMIKO_IMPORT_ERROR
 
 
-def test_without_paramiko_it_says_what_to_install(sshd: Sshd, store: Path) -> None:
-    refused = run(store, f"127.0.20.1:{sshd.port}", prepare=[forget_paramiko])
+def age_paramiko() -> None:
+    paramiko.__version__ = "2.11.0"
+
+
+@pytest.mark.parametrize("step", [forget_paramiko, age_paramiko], ids=["none", "too old"])
+def test_without_a_good_paramiko_it_says_what_to_install(sshd: Sshd, store: Path, step: Any) -> None:
+    refused = run(store, f"127.0.20.1:{sshd.port}", prepare=[step])
     assert refused.failed
     assert "paramiko >= 2.12" in refused.msg and "python3-paramiko" in refused.msg
     assert not store.exists()
@@ -223,6 +228,14 @@ def test_the_good_are_recorded_and_the_bad_are_named(sshd: Sshd, store: Path, ge
     assert done.changed
     assert "2 of 5" in done.msg and f"127.0.0.1 port {down}: refuses" in done.msg and "no-such-host.invalid" in done.msg
     assert found_by_ssh_keygen(store, f"[::1]:{sshd.port}") == set(public_keys(genuine).values())
+
+
+def test_a_failure_keeps_its_warnings(sshd: Sshd, store: Path) -> None:
+    host = f"127.0.20.1:{sshd.port}"
+    run(store, host, key_types=["ed25519"])
+    done = run(store, host, f"127.0.0.1:{free_port()}")
+    assert done.failed
+    assert "also presents ecdsa-sha2-nistp256, ssh-rsa" in done.warnings
 
 
 def test_a_host_that_does_not_answer_keeps_its_pin(sshd: Sshd, store: Path) -> None:

@@ -69,7 +69,7 @@ class Site:
 
     def start(self, keys: Path, who: str, *nodes: str) -> Sshd:
         """Make an sshd with these keys; all of them let the same identity in, and say who they are."""
-        addresses = [NODES[node] for node in nodes or NODES]
+        addresses = [NODES.get(node, node) for node in nodes or NODES]
         folder = self.folder / who
         folder.mkdir(exist_ok=True)
         made = Sshd(folder, keys, self.port, addresses, f"SetEnv WHO={who}\nAuthorizedKeysFile {self.folder}/genuine/id.pub\n")
@@ -271,6 +271,23 @@ def test_a_legitimate_new_key_passes_after_a_reset_with_the_expected_fingerprint
         assert public_keys(site.impostor)["rsa"] not in site.pins.read_text() + site.control_pins.read_text()
     with site.start(site.genuine, "genuine"):
         assert site.play().stats["one"]["failed"] == 1
+
+
+@pytest.mark.parametrize("expected", ["ed25519", "none of them"])
+def test_each_side_pins_what_it_sees_and_what_is_expected_only(site: Site, expected: str) -> None:
+    marks = fingerprints(site.genuine if expected == "ed25519" else site.impostor)
+    site.variables = {"servos_node_host": "127.0.22.3", "servos_host_fingerprint": [marks["ed25519"]]}
+    with site.start(site.genuine, "genuine", "one", "two", "127.0.22.3"):
+        done = site.play()
+    if expected == "ed25519":
+        assert done.code == 0, done.text
+        assert done.answered_by == ["genuine", "genuine"]
+        assert keys_of(site.pins) == keys_of(site.control_pins) == {public_keys(site.genuine)["ed25519"]}
+        assert {line.split()[0] for line in site.control_pins.read_text().splitlines()} == {f"[127.0.22.3]:{site.port}"}
+    else:
+        assert (done.stats["one"]["failed"], done.stats["two"]["failed"]) == (1, 1)
+        assert done.answered_by == []
+        assert not site.pins.exists() and not site.control_pins.exists()
 
 
 def test_without_control_hosts_and_with_arguments_of_its_own(site: Site) -> None:
