@@ -52,6 +52,10 @@ def test_digests_belong_to_one_container_one_name_and_one_kind():
     assert len(set(every)) == len(every)
 
 
+def test_a_secret_that_is_made_public_has_changed():
+    assert wanted({"A": "x"}).digests(b"k" * 32)[1] != wanted({}, {"A": "x"}).digests(b"k" * 32)[1]
+
+
 def test_mounted_secrets_are_no_variables_but_their_paths_are():
     given = wanted({"A": "secret"}, {"LEVEL": "info"}, delivery="mount", mount_target="/s")
     assert given.environment == {"LEVEL": "info", "A_FILE": "/s/A"}

@@ -60,6 +60,17 @@ def test_a_file_that_is_there_already_is_neither_followed_nor_taken(folder, tmp_
     assert target.read_text() == "stays"
 
 
+def test_a_file_of_the_same_name_is_not_written_over(folder):
+    path = os.path.join(folder.path, ONE + ".env")
+    with open(path, "wb") as stream:
+        stream.write(b"somebody else's")
+    with pytest.raises(FileError):
+        with EphemeralFile(folder, ONE + ".env", b"A=secret\n"):
+            pass
+    with open(path, "rb") as stream:
+        assert stream.read() == b"somebody else's"
+
+
 def test_the_living_is_not_swept_and_the_dead_is(folder):
     dead = os.path.join(folder.path, TWO + ".env")
     with EphemeralFile(folder, ONE + ".env", b"A=secret\n") as passing:
