@@ -28,7 +28,7 @@ STEPS = [
     ("rm", 1, "after"),
 ]
 each_step = pytest.mark.parametrize(("verb", "call", "moment"), STEPS, ids=str)
-each_delivery = pytest.mark.parametrize("delivery", ["env_file", "mount"])
+DELIVERED = [("env_file", *step) for step in STEPS] + [("mount", *step) for step in STEPS if step[0] in ("create", "start")]
 
 
 def is_whole(injecting: Injecting) -> None:
@@ -45,9 +45,8 @@ def value_in(injecting: Injecting) -> str:
     return arrived["A"]
 
 
-@each_delivery
-@each_step
-def test_everything_killed_at_a_step(injecting: Injecting, verb: str, call: int, moment: str, delivery: str) -> None:
+@pytest.mark.parametrize(("delivery", "verb", "call", "moment"), DELIVERED, ids=str)
+def test_everything_killed_at_a_step(injecting: Injecting, delivery: str, verb: str, call: int, moment: str) -> None:
     assert injecting.run(env=OLD, delivery=delivery).changed
     injecting.fault(verb, call, moment, "stall")
     run = injecting.start(env=NEW, delivery=delivery)
