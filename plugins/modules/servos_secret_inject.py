@@ -233,7 +233,9 @@ removed_leftovers:
   elements: str
   sample: []
 residue:
-  description: What is visible on the host after the start, as it was found there; names of variables, never values. None in check mode where the container would change.
+  description:
+    - What is visible on the host after the start, as it was found there. Names of variables, never values.
+    - None in check mode where the container would change.
   returned: success
   type: dict
   contains:
