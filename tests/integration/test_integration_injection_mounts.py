@@ -78,6 +78,15 @@ def test_they_go_with_the_container(injecting: Injecting) -> None:
     assert list(injecting.mount_dir.glob("*/*")) == []
 
 
+def test_they_go_with_a_container_that_does_not_start(injecting: Injecting) -> None:
+    assert injecting.run(env=SECRETS, delivery="mount", command=["/bin/false"]).failed
+    assert list(injecting.mount_dir.glob("*/*")) == []
+    assert injecting.run(env=SECRETS, delivery="mount").changed
+    assert injecting.run(env=SECRETS, delivery="mount", networks=["no-such-network"]).failed
+    assert len(list(injecting.mount_dir.glob("*/*"))) == 1
+    assert arrived(injecting, "TLS_KEY") == SECRETS["TLS_KEY"]
+
+
 def test_a_change_of_delivery_replaces_and_takes_the_files_away(injecting: Injecting) -> None:
     injecting.run(env={"A": "the first value"}, delivery="mount")
     done = injecting.run(env={"A": "the first value"})

@@ -43,7 +43,7 @@ def inject(wanted: Wanted, engine: Engine, *, write: bool) -> dict[str, t.Any]:
     """
     secrets_dir = wanted.params["secrets_dir"]
     is_new = not require_private(secrets_dir)
-    if wanted.is_mounted:
+    if wanted.is_mounted and wanted.params["state"] == "started":
         require_memory(wanted.params["mount_dir"])
     engine.require()
     work = _bring_up if wanted.params["state"] == "started" else _take_away
@@ -90,7 +90,12 @@ def _bring_up(wanted: Wanted, engine: Engine, folder: EphemeralFolder | None, *,
     change = None
     if write and folder is not None:
         change = Change(wanted, engine, folder, by_file=by_file, by_environment=by_environment, digests=digests)
-        container = _carried_out(plan, change, seen)
+        try:
+            container = _carried_out(plan, change, seen)
+        except ServosError:
+            with contextlib.suppress(ServosError):  # the first error is the one to tell
+                _swept_mounts(wanted, engine)
+            raise
         if plan.action == "replaced" or plan.drops_old or plan.repairs:
             _swept_mounts(wanted, engine)  # those of the container that is gone
         image_id = container.image_id
