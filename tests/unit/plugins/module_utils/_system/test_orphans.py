@@ -15,15 +15,18 @@ from ansible_collections.servos.ops.plugins.module_utils._system.orphans import 
 
 @pytest.fixture
 def command():
-    started = subprocess.Popen(["timeout", "60", "sleep", "60"], env=dict(os.environ, MARK_OF_TESTS=f"mine-{os.getpid()}"))
+    words = ["timeout", "60", "sh", "-c", "echo up; exec sleep 60"]
+    started = subprocess.Popen(words, env=dict(os.environ, MARK_OF_TESTS=f"mine-{os.getpid()}"), stdout=subprocess.PIPE)
+    started.stdout.readline()  # until then the command itself is a copy of timeout
     yield started
+    started.stdout.close()
     started.terminate()
     started.wait(timeout=10)
 
 
 def test_a_marked_command_is_found_until_it_ends(command):
     mark = f"mine-{os.getpid()}"
-    assert command.pid in commands_at_work("MARK_OF_TESTS", mark)  # and, for a moment, its own child before that is a sleep
+    assert commands_at_work("MARK_OF_TESTS", mark) == [command.pid]
     assert commands_at_work("MARK_OF_TESTS", mark[:-1]) == []
     assert commands_at_work("MARK_OF", mark) == []
     command.terminate()
