@@ -30,9 +30,6 @@ from .wanted import LABEL_MOUNT, LABEL_NAME
 Runner = t.Callable[[t.List[str], t.Mapping[str, str]], t.Tuple[int, str, str]]
 _MARK = "SERVOS_OPS_CONTAINER"
 _POLL_S = 0.05
-# A command whose reader was killed must finish what it began: without this, Podman dies of its first line into the closed
-# pipe, in the middle of a start, and leaves a container running that it does not know of.
-_UNIMPRESSED = ("sh", "-c", 'trap "" PIPE; exec "$@"', "sh")
 _TIMED_OUT = 124
 _KILLED = 137
 # Lines that say nothing of the reason: advice, and the log lines of Podman's libraries.
@@ -238,9 +235,9 @@ class Engine:
         variables = {name: os.fsdecode(value.encode("utf-8")) for name, value in (environment or {}).items()}
         variables[_MARK] = self._mark
         try:
-            code, output, error = self._runner([*_UNIMPRESSED, "timeout", "-k", "5", f"{limit_s:g}", self.command, *words], variables)
+            code, output, error = self._runner(["timeout", "-k", "5", f"{limit_s:g}", self.command, *words], variables)
         except FileNotFoundError:
-            raise EngineError("there is no command sh on this host, or not on the PATH of this module") from None
+            raise EngineError("there is no command timeout on this host; install coreutils") from None
         except OSError as failed:
             if failed.errno == errno.E2BIG:
                 raise InjectionError(
@@ -276,6 +273,7 @@ class Docker(Engine):
             os.path.join(self._roots[0], "containers", container_id),
             f"/run/docker/containerd/daemon/{task}",
             f"/run/containerd/{task}",
+            "/var/lib/containerd/io.containerd.metadata.v1.bolt/meta.db",  # where containerd is a service of its own
         ]
 
     def _network_words(self, networks: t.Sequence[str]) -> list[str]:

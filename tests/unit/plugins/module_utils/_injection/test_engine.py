@@ -33,8 +33,6 @@ class Runner:
         self.environments = []
 
     def __call__(self, argv, environment):
-        assert argv[:4] == ["sh", "-c", 'trap "" PIPE; exec "$@"', "sh"]
-        argv = argv[4:]
         self.asked.append(argv)
         self.environments.append(dict(environment))
         answer = self.answers.get("_".join(argv[5:7]), self.answers.get(argv[5], (0, "", "")))
