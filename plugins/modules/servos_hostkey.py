@@ -156,7 +156,7 @@ hosts:
           it showed no key; V(revoked), its key is @revoked; V(unexpected), other fingerprints were expected.
       type: str
       sample: unchanged
-    keys:
+    presented_keys:
       description: What it presents.
       type: list
       elements: dict

@@ -91,12 +91,11 @@ def main() -> None:
             request_id={"type": "str", "required": True},
             recipient={"type": "str", "required": True},
         ),
-        required_one_of=[["from_service"]],
         supports_check_mode=True,
     )
 
     def work(installation: Installation) -> dict[str, t.Any]:
-        variables = open_variables(installation, module.params["from_service"])
+        variables = open_variables(installation, module.params["from_service"] or [])
         sealed = seal_variables(module.params["recipient"], module.params["request_id"], variables, entropy=os.urandom)
         return {"changed": False, "sealed": sealed, "variables": sorted(variables)}
 

@@ -32,10 +32,10 @@ def run(report: Report, work: Path, *, endpoints: int, starts: int, repeat: int)
         _injection(report, work, engine, starts)
 
 
-def _module(work: Path, name: str, **options: object) -> tuple[Cost, dict[str, t.Any]]:
+def _module(work: Path, module: str, **options: object) -> tuple[Cost, dict[str, t.Any]]:
     arguments = work / "arguments.json"
     arguments.write_text(json.dumps({"ANSIBLE_MODULE_ARGS": {"_ansible_remote_tmp": str(work), **options}}))
-    cost, said = process([sys.executable, "-m", f"{_MODULES}.{name}", str(arguments)])
+    cost, said = process([sys.executable, "-m", f"{_MODULES}.{module}", str(arguments)])
     return cost, json.loads(said)
 
 
@@ -48,7 +48,7 @@ def _host_keys(report: Report, work: Path, endpoints: int, *, repeat: int) -> No
         def pinned() -> Cost:
             pins.unlink(missing_ok=True)
             cost, result = _module(work, "servos_hostkey", hosts=addresses, port=host.port, path=str(pins), timeout=60)
-            found = {len(entry["keys"]) for entry in result["hosts"]}
+            found = {len(entry["presented_keys"]) for entry in result["hosts"]}
             if found != {3} or len(result["hosts"]) != endpoints:
                 raise SystemExit(f"servos_hostkey found {found} keys a host")
             return cost

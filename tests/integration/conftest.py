@@ -15,7 +15,7 @@ import pytest
 pytest.register_assert_rewrite("installations", "provara_installation", "playbook_runs")
 
 # E402: what is rewritten has to be named before it is imported.
-from engines import engine, injecting  # noqa: E402, F401 - fixtures
+from engines import engine, injecting  # noqa: E402
 from installations import OLD, Servos, b64, reference  # noqa: E402
 from module_runs import MODULES  # noqa: E402
 from provara_installation import Provara  # noqa: E402
@@ -66,3 +66,6 @@ def quiet(make_servos: Callable[..., Servos]) -> Servos:
 def provara(template: Path, tmp_path: Path) -> Provara:
     """A copy of the database that the real Provara wrote."""
     return Provara(tmp_path / "provara")
+
+
+__all__ = ("engine", "injecting")  # fixtures that are made elsewhere

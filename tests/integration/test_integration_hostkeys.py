@@ -86,7 +86,7 @@ def test_what_is_pinned_is_what_ssh_and_ssh_keygen_and_paramiko_find(
     (result,) = done["hosts"]
     assert (result["host"], result["port"], result["status"], result["error"]) == (address, sshd.port, "pinned", None)
     wanted = {(TYPES[name], mark) for name, mark in fingerprints(genuine).items()}
-    assert {(key["type"], key["fingerprint"]) for key in result["keys"]} == wanted
+    assert {(key["type"], key["fingerprint"]) for key in result["presented_keys"]} == wanted
     assert {(key["type"], key["fingerprint"]) for key in result["pinned"]} == wanted
     name = f"[{address}]:{sshd.port}"
     assert found_by_ssh_keygen(store, name) == set(public_keys(genuine).values())

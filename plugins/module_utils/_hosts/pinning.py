@@ -71,7 +71,7 @@ def pin_hosts(
 def _settled(pins: KnownHosts, endpoint: Endpoint, scanned: list[HostKey] | HostKeyError, policy: Policy) -> Facts:
     named: Facts = {"host": endpoint.host, "port": endpoint.port}
     if isinstance(scanned, HostKeyError):
-        facts: Facts = {"status": "unreachable", "error": str(scanned), "keys": [], "unpinned_types": []}
+        facts: Facts = {"status": "unreachable", "error": str(scanned), "presented_keys": [], "unpinned_types": []}
         return dict(named, **facts, **pins_shown(pins, endpoint))
     return dict(named, **settle(pins, endpoint, scanned, policy))
 

@@ -37,7 +37,7 @@ def settle(pins: KnownHosts, endpoint: Endpoint, presented: t.Sequence[HostKey],
 
     A host that is refused leaves the pins as they are, and has an C(error).
     """
-    facts: Facts = {"keys": [key.shown() for key in presented], "unpinned_types": [], "error": None}
+    facts: Facts = {"presented_keys": [key.shown() for key in presented], "unpinned_types": [], "error": None}
     try:
         if policy.state == "absent":
             facts["status"] = "removed" if _take_off(pins, endpoint) else "absent"

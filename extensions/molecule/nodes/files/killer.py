@@ -1,9 +1,8 @@
-#!/usr/bin/python3
 # Copyright (c) 2026, servos.ops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Stands before a container engine in PATH, under the engine's name, and kills the module that calls it with SIGKILL.
+"""Stands before a container engine in PATH, called with the engine's name, and kills the module that calls it with SIGKILL.
 
 "killer.py arm create 1 before" says when: in place of the first call of "create"; with "after", once the engine has done it.
 Each kill is written to /root/judge/crash/kills with the number of secret files that lay on the disk at that moment.
@@ -49,7 +48,7 @@ def arm(words):
 
 
 def stand_in(words):
-    asked = ["/usr/bin/" + os.path.basename(words[0]), *words[1:]]
+    asked = ["/usr/bin/" + words[0], *words[1:]]
     verb, number, when = read(FOLDER + "/at").split()
     calls = int(read(FOLDER + "/calls")) + (words[1] == verb)
     write("calls", str(calls))
@@ -67,10 +66,10 @@ def stand_in(words):
 
 
 def main(words):
-    if words[1:2] == ["arm"]:
-        return arm(words[2:])
+    if words[:1] == ["arm"]:
+        return arm(words[1:])
     return stand_in(words)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    sys.exit(main(sys.argv[1:]))

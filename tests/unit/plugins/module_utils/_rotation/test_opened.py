@@ -39,7 +39,7 @@ def installation(make_installation, make_database, sealed, blob):
                 (SERVICE, (9, "deep", sealed("A", '{"A": {"B": 1}}'), "plain")),
                 (SERVICE, (10, "plain", "not sealed at all", "plain")),
                 ("INSERT INTO blobs VALUES (?, ?)", (1, blob("A", "from a blob"))),
-                ("INSERT INTO blobs VALUES (?, ?)", (2, blob("A", "") [:12] + b"x" * 40)),
+                ("INSERT INTO blobs VALUES (?, ?)", (2, blob("A", "")[:12] + b"x" * 40)),
                 ("INSERT INTO nested VALUES (?, ?)", ("x", json.dumps({"token": sealed("A", "leaf"), "twice": [sealed("A", "a")] * 2}))),
             ],
         ),
