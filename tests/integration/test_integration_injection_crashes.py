@@ -8,9 +8,11 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 from engines import Injecting
+from module_runs import parent_of
 
 OLD, NEW = {"A": "the first value of all"}, {"A": "the other value of all"}
 STEPS = [
@@ -36,6 +38,26 @@ def is_whole(injecting: Injecting) -> None:
     assert injecting.names() == [injecting.name]
     assert injecting.engine.status(injecting.name) == "running"
     assert injecting.env_files() == []
+    assert strays(injecting) == []
+
+
+def strays(injecting: Injecting) -> list[str]:
+    """List the processes that have one of the values, or watch over a container of this name, and are not the container's."""
+    shown = injecting.engine.inspect(injecting.name)
+    inside, monitor = {int(shown["State"]["Pid"])}, f"conmon\x00--api-version\x001\x00-c\x00{shown['Id']}"
+    values = [f"A={value['A']}".encode() for value in (OLD, NEW)]
+    found = []
+    for pid in sorted(int(entry) for entry in os.listdir("/proc") if entry.isdigit()):
+        try:
+            environment, words = (Path(f"/proc/{pid}/{name}").read_bytes() for name in ("environ", "cmdline"))
+            is_monitor = b"conmon\x00" in words and injecting.name.encode() in words and monitor.encode() not in words
+            if parent_of(pid) in inside:
+                inside.add(pid)
+            elif pid not in inside and (is_monitor or any(value in environment for value in values)):
+                found.append(words.decode("utf-8", "replace"))
+        except OSError:
+            continue
+    return found
 
 
 def value_in(injecting: Injecting) -> str:

@@ -187,8 +187,12 @@ class Engine:
         Raises:
             EngineError: the engine refused.
         """
-        verb = "unpause" if container.status == "paused" else "start"
-        code, unused_output, error = self._run([verb, container.container_id])
+        words = ["unpause" if container.status == "paused" else "start", container.container_id]
+        # Podman writes while it starts. Where whoever reads has been killed, that would kill it too, with a container half
+        # started that it knows nothing of; so nobody reads, unless it fails and has to say why.
+        code, unused_output, error = self._run(words, is_mute=True)
+        if code != 0:
+            code, unused_output, error = self._run(words)
         if code != 0:
             raise EngineError(f"{self.command} did not start the container {container.name}: {self._reason(error)}")
 
@@ -228,14 +232,16 @@ class Engine:
         return output
 
     def _run(
-        self, words: t.Sequence[str], *, environment: t.Mapping[str, str] | None = None, timeout_s: float | None = None
+        self, words: t.Sequence[str], *, environment: t.Mapping[str, str] | None = None, timeout_s: float | None = None,
+        is_mute: bool = False,
     ) -> tuple[int, str, str]:
         limit_s = self._timeout_s if timeout_s is None else timeout_s
         # Encoded here, so that the locale of the connection has no say in it.
         variables = {name: os.fsdecode(value.encode("utf-8")) for name, value in (environment or {}).items()}
         variables[_MARK] = self._mark
+        shell = ["sh", "-c", 'exec "$@" >/dev/null 2>&1', "sh"] if is_mute else []
         try:
-            code, output, error = self._runner(["timeout", "-k", "5", f"{limit_s:g}", self.command, *words], variables)
+            code, output, error = self._runner(["timeout", "-k", "5", f"{limit_s:g}", *shell, self.command, *words], variables)
         except FileNotFoundError:
             raise EngineError("there is no command timeout on this host; install coreutils") from None
         except OSError as failed:
