@@ -232,6 +232,51 @@ def test_what_the_operator_says_goes_before_the_data(fleet: Fleet) -> None:
     assert [(entry["name"], entry["ok"]) for entry in outcome["logins"]] == [("moved", True)]
 
 
+def test_pins_of_types_that_are_never_asked_for_stand_beside_the_others(fleet: Fleet) -> None:
+    fleet.enroll("one", fleet.admit(fleet.make_key("one", "-t", "ed25519")))
+    fleet.pin()
+    security_key = "AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29tAAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4fAAAABHNzaDo="
+    name = f"[{ADDRESS}]:{fleet.sshd.port}"
+    fleet.pins.write_text(f"{name} sk-ssh-ed25519@openssh.com {security_key}\n" + fleet.pins.read_text())
+    assert fleet.log_in()["logins"][0]["ok"]
+
+
+@pytest.mark.parametrize("port", ["{port}", " {port} "], ids=["digits", "blanks around"])
+def test_a_port_in_a_column_of_its_own(fleet: Fleet, port: str) -> None:
+    fleet.enroll("one", fleet.admit(fleet.make_key("one", "-t", "ed25519")), host=ADDRESS)
+    fleet.pin()
+    fleet.servos.sql("ALTER TABLE servers ADD COLUMN port")
+    fleet.servos.sql("UPDATE servers SET port = ?", port.format(port=fleet.sshd.port))
+    assert fleet.log_in(logins={"port_column": "port"})["logins"][0]["ok"]
+
+
+@pytest.mark.parametrize("port", [2222.0, b"2222", "²", "0", 65536, "ssh"], ids=repr)
+def test_a_port_that_is_none(fleet: Fleet, port: Any) -> None:
+    fleet.enroll("one", fleet.admit(fleet.make_key("one", "-t", "ed25519")), host=ADDRESS)
+    fleet.pin()
+    fleet.servos.sql("ALTER TABLE servers ADD COLUMN port")
+    fleet.servos.sql("UPDATE servers SET port = ?", port)
+    assert_refused(fleet.log_in(logins={"port_column": "port"}), "one: ", "not a number from 1 to 65535")
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ("MaxSessions 0", ("opens no session", "MaxSessions")),
+        ("AuthenticationMethods publickey,publickey", ("wants more", "publickey")),
+    ],
+    ids=["no sessions", "one key is not enough"],
+)
+def test_a_server_that_lets_us_in_only_halfway(
+    quiet: Servos, host_keys: Path, tmp_path: Path, config: str, words: tuple[str, ...]
+) -> None:
+    with Sshd(tmp_path / "sshd", host_keys, free_port(ADDRESS), [ADDRESS], config + "\n") as strict:
+        fleet = Fleet(quiet, strict, host_keys)
+        fleet.enroll("one", fleet.admit(fleet.make_key("one", "-t", "ed25519")))
+        fleet.pin()
+        assert_refused(fleet.log_in(), "one: ", *words)
+
+
 def test_no_servers_where_that_is_right(fleet: Fleet) -> None:
     assert fleet.log_in(allow_empty=True)["logins"] == []
 

@@ -55,8 +55,10 @@ def log_in(
         HostKeyError: the host shows another key than the pinned ones.
         ServosError: it does not answer, or refuses the key.
     """
+    # A pin of another type, such as a security key's, is one that is never asked for.
+    pinned = [(kind, blob) for kind, blob in pinned if HostKey(kind, blob).family is not None]
     if not pinned:
-        raise HostKeyError(f"the host key of {host}:{port} is not pinned; run servos.ops.hostkeys")
+        raise HostKeyError(f"no host key of {host}:{port} is pinned that could be asked for; run servos.ops.hostkeys")
     identity = _identity(private_key, passphrase)
     logging.getLogger("paramiko").setLevel(logging.CRITICAL + 1)  # it writes what it stumbles over to standard error
     deadline = time.monotonic() + timeout_s
@@ -67,7 +69,10 @@ def log_in(
     try:
         connection = socket.create_connection((host, port), timeout=left_s())
     except OSError as error:
-        raise ServosError(f"{host}:{port} does not answer ({error.strerror or 'timeout'})") from None
+        reason = error.strerror or "no connection within the timeout"
+        raise ServosError(
+            f"{host}:{port} does not answer ({reason}); see whether it is up, and whether the data has its address and port"
+        ) from None
     transport = None
     try:
         transport = paramiko.Transport(connection)
@@ -80,11 +85,18 @@ def log_in(
         shown = HostKey(remote.get_name(), base64.b64encode(remote.asbytes()).decode("ascii"))
         mark = _require_pinned(shown, pinned, f"{host}:{port}")
         transport.auth_timeout = left_s()
-        transport.auth_publickey(user, identity)
+        wanted = transport.auth_publickey(user, identity)
+        if not transport.is_authenticated():
+            more = ", ".join(wanted)
+            raise ServosError(f"{host}:{port} takes the key of {user} and wants more: {more}; a key alone must be enough there")
         transport.open_session(timeout=left_s()).close()
         return mark
     except paramiko.AuthenticationException:
-        raise ServosError(f"{host}:{port} does not let {user} in with this key") from None
+        raise ServosError(
+            f"{host}:{port} does not let {user} in with this key; see authorized_keys of {user} there, and whether {user} is the right one"
+        ) from None
+    except paramiko.ChannelException:
+        raise ServosError(f"{host}:{port} lets {user} in and opens no session; see MaxSessions and the like in its sshd_config") from None
     except (paramiko.SSHException, EOFError, OSError, ValueError) as error:
         kinds = ", ".join(dict.fromkeys(kind for kind, unused_blob in pinned))
         raise HostKeyError(

@@ -18,11 +18,11 @@ from .pin_store import pinned_keys
 
 
 class Server(t.NamedTuple):
-    """One server, as the data describes it. C(address) is its host, with or without a port."""
+    """One server, as the data describes it. C(address) is its host, with or without a port; C(port) is for one without."""
 
     name: str
     address: str
-    port: int
+    port: t.Any
     user: str
     private_key: bytes | None
     passphrase: bytes | None
@@ -43,12 +43,12 @@ def described(
         logins: the option C(logins): which column holds what.
     """
     name = str(plain.get(logins["name"]) or row_key)
-    port = str(plain.get(logins["port_column"]) or "") if logins.get("port_column") else ""
+    port = plain.get(logins["port_column"]) if logins.get("port_column") else None
     user = plain.get(logins["user_column"]) if logins.get("user_column") else None
     return Server(
         name=name,
         address=str((logins.get("addresses") or {}).get(name) or plain.get(logins["host"]) or ""),
-        port=int(port) if port.isdigit() else logins["port"],
+        port=logins["port"] if port in (None, "") else port,
         user=str(user or logins["user"]),
         private_key=opened.get(logins["private_key"]),
         passphrase=opened.get(logins["passphrase"]) if logins.get("passphrase") else None,
@@ -83,7 +83,7 @@ def _entry(server: Server, known_hosts: str, timeout_s: float) -> dict[str, t.An
             raise ServosError("the data names no address; give one in addresses of logins")
         if not server.private_key:
             raise ServosError("the data holds no private key for it; leave it out (leave_out of logins) if it has none")
-        (endpoint,) = parse_endpoints([server.address], port=server.port, expected=None)
+        (endpoint,) = parse_endpoints([server.address], port=_port(server.port), expected=None)
         entry["address"] = known_name(endpoint.host, endpoint.port)
         pinned = pinned_keys(known_hosts, entry["address"])
         if not pinned:
@@ -95,6 +95,14 @@ def _entry(server: Server, known_hosts: str, timeout_s: float) -> dict[str, t.An
     except ServosError as error:
         entry["reason"] = str(error)
     return entry
+
+
+def _port(given: t.Any) -> int:
+    """Read a port as data has it: a number, or its digits."""
+    text = given.strip() if isinstance(given, str) else str(given) if isinstance(given, int) and not isinstance(given, bool) else ""
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 65535):
+        raise ServosError("what the data has for its port is not a number from 1 to 65535; correct it, or give host:port in addresses")
+    return int(text)
 
 
 __all__ = ("Server", "described", "log_in_to_all")

@@ -60,6 +60,12 @@ def traced(monkeypatch, tmp_path):
     os.umask(before)
 
 
+def test_a_pipe_in_the_place_of_a_secret_does_not_hold_us(tmp_path):
+    os.mkfifo(str(tmp_path / "pipe"))
+    assert files.destroy_file(str(tmp_path / "pipe")) is True
+    assert not (tmp_path / "pipe").exists()
+
+
 def test_a_private_file_is_private_from_the_first_moment_and_durable_at_the_last(traced, tmp_path):
     files.write_private_file(str(tmp_path / "k"), b"secret")
     assert traced.mode == 0o600
