@@ -7,10 +7,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 import typing as t
 from pathlib import Path
@@ -19,6 +21,7 @@ from measure import HERE, Cost, Report, Rounds, process
 from sshd import Host, sshds
 
 _MODULES = "ansible_collections.servos.ops.plugins.modules"
+_LAB = HERE.parent / "lab"
 _IMAGE = "servos-ops-box:1"
 
 
@@ -28,8 +31,19 @@ def run(report: Report, work: Path, *, endpoints: int, starts: int, repeat: int)
         _host_keys(report, work, endpoints, repeat=repeat)
     except sshds.NoSshd as error:
         report.note("P7", f"no host keys were scanned: {error}")
-    for engine in ("docker", "podman"):
-        _injection(report, work, engine, starts)
+    subprocess.run([str(_LAB / "engine-up")], check=True, stdin=subprocess.DEVNULL)
+    _injection(report, work, "docker", starts)
+    with tempfile.TemporaryDirectory(dir=work) as root:
+        os.environ.update(_engines().podman_environment(Path(root)))
+        _injection(report, work, "podman", starts)
+
+
+def _engines() -> t.Any:
+    """Load the integration tests' engines, which know how Podman runs without systemd."""
+    sys.path.insert(0, str(HERE.parent / "integration"))
+    import engines
+
+    return engines
 
 
 def _module(work: Path, module: str, **options: object) -> tuple[Cost, dict[str, t.Any]]:
@@ -68,7 +82,7 @@ def _host_keys(report: Report, work: Path, endpoints: int, *, repeat: int) -> No
 
 
 def _injection(report: Report, work: Path, engine: str, starts: int) -> None:
-    subprocess.run([str(HERE.parent / "lab" / "box-image"), engine], check=True, stdin=subprocess.DEVNULL)
+    subprocess.run([str(_LAB / "box-image"), engine], check=True, stdin=subprocess.DEVNULL)
     secrets, name = work / "secrets", "servos-ops-bench"
     shutil.rmtree(secrets, ignore_errors=True)
     lives, own = [], []

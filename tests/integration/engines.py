@@ -194,6 +194,13 @@ class Watcher:
         self.looks, self.found = json.loads(told)
 
 
+def podman_environment(root: Path) -> dict[str, str]:
+    """Set Podman up in a folder of its own; return the variables that make it use that."""
+    (root / "containers.conf").write_text(_CONTAINERS_CONF)
+    (root / "storage.conf").write_text(f'[storage]\ndriver = "vfs"\nrunroot = "{root}/run"\ngraphroot = "{root}/graph"\n')
+    return {"CONTAINERS_CONF": str(root / "containers.conf"), "CONTAINERS_STORAGE_CONF": str(root / "storage.conf")}
+
+
 @pytest.fixture(scope="session", params=["docker", "podman"])
 def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineUnderTest]:
     """An engine that answers and has the image. One that cannot be had is a failure."""
@@ -205,10 +212,8 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         subprocess.run([LAB / "engine-up"], check=True, capture_output=True, timeout=600)
     else:
         root = tmp_path_factory.mktemp("podman")
-        (root / "containers.conf").write_text(_CONTAINERS_CONF)
-        (root / "storage.conf").write_text(f'[storage]\ndriver = "vfs"\nrunroot = "{root}/run"\ngraphroot = "{root}/graph"\n')
-        patch.setenv("CONTAINERS_CONF", str(root / "containers.conf"))
-        patch.setenv("CONTAINERS_STORAGE_CONF", str(root / "storage.conf"))
+        for name, value in podman_environment(root).items():
+            patch.setenv(name, value)
     words = [command, "image", "inspect", BOX]
     had_image = shutil.which(command) and subprocess.run(words, capture_output=True, check=False).returncode == 0
     subprocess.run([LAB / "box-image", command], check=True, capture_output=True, timeout=600)
