@@ -15,7 +15,6 @@ one, so both, and the sweep, are done under a lock of the folder.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import stat
@@ -24,6 +23,7 @@ import typing as t
 
 from .._errors import FileError, HeldLockError
 from .files import ensure_private_directory, file_error
+from .locks import take_lock
 
 _POLL_S = 0.005
 _FOLDER_LOCK_S = 60
@@ -71,7 +71,7 @@ class EphemeralFolder:
         descriptor = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.descriptor)
         try:
             deadline = time.monotonic() + _FOLDER_LOCK_S
-            while not _taken(descriptor):
+            while not take_lock(descriptor):
                 if time.monotonic() > deadline:
                     raise HeldLockError(f"another run holds the folder {self.path} for more than {_FOLDER_LOCK_S} s; find out why")
                 time.sleep(_POLL_S)
@@ -108,7 +108,7 @@ class EphemeralFolder:
             return not stat.S_ISDIR(seen.st_mode)
         descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self.descriptor)
         try:
-            return _taken(descriptor)
+            return take_lock(descriptor)
         finally:
             os.close(descriptor)
 
@@ -121,7 +121,7 @@ class EphemeralFolder:
             return True
         descriptor = os.open(name, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self.descriptor)
         try:
-            if not _taken(descriptor):
+            if not take_lock(descriptor):
                 return False
             _blank(descriptor, durable=True)
             os.unlink(name, dir_fd=self.descriptor)
@@ -139,7 +139,7 @@ class EphemeralFolder:
             with self.locked():
                 os.mkdir(name, 0o700, dir_fd=self.descriptor)
                 descriptor = _open_folder(name, within=self.descriptor)
-                _taken(descriptor)
+                take_lock(descriptor)
         except OSError as error:
             raise file_error("make the directory", os.path.join(self.path, name), error) from None
         try:
@@ -163,7 +163,7 @@ class EphemeralFolder:
                     if _UUID_FOLDER.fullmatch(name):
                         with contextlib.suppress(NotADirectoryError):
                             held[name] = _open_folder(name, within=self.descriptor)
-                free = [name for name in held if _taken(held[name])]
+                free = [name for name in held if take_lock(held[name])]
                 wanted = needed() if free else ()
                 for name in free:
                     if name not in wanted:
@@ -204,7 +204,7 @@ class EphemeralFile:
             with self._folder.locked():
                 self._born_s = time.monotonic()
                 self._descriptor = os.open(self._name, flags, 0o600, dir_fd=self._folder.descriptor)
-                _taken(self._descriptor)
+                take_lock(self._descriptor)
             os.fchmod(self._descriptor, 0o600)
             if os.fstat(self._descriptor).st_uid != os.geteuid():
                 raise FileError(f"{self.path} does not belong to us right after it was made; is the file system mapping owners?")
@@ -304,14 +304,6 @@ def _open_folder(path: str, *, within: int | None = None, hidden: int = 0o077) -
         os.close(descriptor)
         raise FileError(f"{path} was changed by somebody else while it was opened; nothing was written; find out by whom")
     return descriptor
-
-
-def _taken(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _blank(descriptor: int, *, durable: bool) -> None:

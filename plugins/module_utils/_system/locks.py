@@ -42,7 +42,7 @@ def exclusive_lock(path: str, *, purpose: str, wait_s: float = 0, what: str = "t
         raise file_error("open the lock file", path, error) from None
     try:
         deadline = time.monotonic() + wait_s
-        while not _taken(descriptor):
+        while not take_lock(descriptor):
             if time.monotonic() >= deadline:
                 raise HeldLockError(
                     f"another run is at work on {what}: {_holder(descriptor)}; wait for it to end, then run again"
@@ -54,7 +54,8 @@ def exclusive_lock(path: str, *, purpose: str, wait_s: float = 0, what: str = "t
         os.close(descriptor)
 
 
-def _taken(descriptor: int) -> bool:
+def take_lock(descriptor: int) -> bool:
+    """Lock an open file, or directory, for this process alone, without waiting. Returns whether that succeeded."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -81,4 +82,4 @@ def _holder(descriptor: int) -> str:
         return "it has not said who it is"
 
 
-__all__ = ("exclusive_lock",)
+__all__ = ("exclusive_lock", "take_lock")
