@@ -30,7 +30,9 @@ def run_guarded(module: AnsibleModule, work: t.Callable[[], Result], *, mask: t.
         result = work()
     except ServosError as error:
         mask()
-        module.fail_json(msg=str(error), error=type(error).__name__, **error.facts)
+        facts = dict(error.facts)
+        _warn(module, facts)
+        module.fail_json(msg=str(error), error=type(error).__name__, **facts)
         return
     except Exception as error:  # a fault of ours: its text may quote what it stumbled over, so only its place is shown
         where = str(error) if isinstance(error, DetachedError) else without_message(sys.exc_info())
@@ -42,11 +44,15 @@ def run_guarded(module: AnsibleModule, work: t.Callable[[], Result], *, mask: t.
         return
     mask()
     before, after = result.pop("_before", None), result.pop("_after", None)
-    for text in result.pop("_warnings", ()):
-        module.warn(text)
+    _warn(module, result)
     if before is not None or after is not None:
         result["diff"] = {"before": _lines(before or {}), "after": _lines(after or {})}
     module.exit_json(**result)
+
+
+def _warn(module: AnsibleModule, facts: Result) -> None:
+    for text in facts.pop("_warnings", ()):
+        module.warn(text)
 
 
 def run_command(module: AnsibleModule, argv: list[str], environment: t.Mapping[str, str] | None = None) -> tuple[int, str, str]:

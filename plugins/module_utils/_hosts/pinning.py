@@ -64,7 +64,7 @@ def pin_hosts(
         result["diff"] = _diff(path, before, after)
     failed = [facts for facts in hosts if facts["status"] in FAILED]
     if failed:
-        raise HostKeyError(_failure_text(hosts, failed, path), warnings=_warnings(hosts, endpoints), **result)
+        raise HostKeyError(_failure_text(hosts, failed, path), _warnings=_warnings(hosts, endpoints), **result)
     return dict(result, _warnings=_warnings(hosts, endpoints))
 
 
