@@ -11,6 +11,7 @@ Nothing here trusts the other side: the caller's C(receive) bounds time and volu
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 from .._errors import HostKeyError
@@ -19,16 +20,21 @@ _MAX_LINE = 8192
 _MAX_LINES_BEFORE = 50
 _MAX_PACKET = 35000  # section 6.1
 _MAX_PACKETS_BEFORE = 8
+_MAX_SHOWN = 200
 _DISCONNECT, _IGNORE, _DEBUG, _KEXINIT = 1, 2, 4, 20
 
 Receive = t.Callable[[int], bytes]
 
 
 class Offer(t.NamedTuple):
-    """The algorithms that a server offers, in its order."""
+    """The algorithms that a server offers, in its order. C(_out) is for what we send, C(_in) for what it sends."""
 
     key_exchanges: tuple[str, ...]
     host_keys: tuple[str, ...]
+    ciphers_out: tuple[str, ...]
+    ciphers_in: tuple[str, ...]
+    macs_out: tuple[str, ...]
+    macs_in: tuple[str, ...]
 
 
 def read_version(receive: Receive) -> str:
@@ -102,14 +108,22 @@ def _exactly(receive: Receive, count: int) -> bytes:
 def _offer_of(payload: bytes) -> Offer:
     place = 17  # the message number and a cookie of 16 bytes
     lists = []
-    for unused in range(2):
+    for unused in Offer._fields:
         length = int.from_bytes(payload[place : place + 4], "big")
         end = place + 4 + length
         if place + 4 > len(payload) or end > len(payload):
             raise HostKeyError("offers algorithms in a form that cannot be read; it is no SSH server that is known here")
-        lists.append(tuple(payload[place + 4 : end].decode("ascii", "replace").split(",")))
+        lists.append(tuple(name for name in payload[place + 4 : end].decode("ascii", "replace").split(",") if name))
         place = end
     return Offer(*lists)
 
 
-__all__ = ("Offer", "read_offer", "read_version")
+def shown(names: t.Iterable[str]) -> str:
+    """Return algorithms as an error shows them: printable ASCII of moderate length, whatever the server sent."""
+    # Two of the names are none: they tell the client what else the server can do.
+    text = ", ".join(name for name in names if not name.startswith(("ext-info-", "kex-strict-")))
+    text = re.sub("[^ -~]", "?", text)
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
+
+
+__all__ = ("Offer", "read_offer", "read_version", "shown")

@@ -74,6 +74,12 @@ def test_an_offer_is_read_in_its_order():
     assert said.host_keys == ("ssh-ed25519", "rsa-sha2-512")
 
 
+def test_ciphers_and_macs_are_read_for_each_direction():
+    rest = b"".join(map(name_list, (b"a,b", b"c", b"", b"d"))) + b"\x00" * 21
+    said = offer(packet(kexinit(rest=rest)))
+    assert (said.ciphers_out, said.ciphers_in, said.macs_out, said.macs_in) == (("a", "b"), ("c",), (), ("d",))
+
+
 NO_OFFER = {
     "nothing": (b"", "before it offers"),
     "half a length": (b"\x00\x00", "before it offers"),

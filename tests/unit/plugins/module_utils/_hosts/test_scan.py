@@ -28,8 +28,10 @@ def name_list(*names):
     return struct.pack(">I", len(text)) + text
 
 
-def kexinit(host_keys=("ssh-ed25519",), kex=("curve25519-sha256", "curve25519-sha256@libssh.org")):
-    lists = [kex, host_keys, ("aes128-ctr",), ("aes128-ctr",), ("hmac-sha2-256",), ("hmac-sha2-256",), ("none",), ("none",), (), ()]
+def kexinit(
+    host_keys=("ssh-ed25519",), kex=("curve25519-sha256", "curve25519-sha256@libssh.org"), ciphers=("aes128-ctr",), macs=("hmac-sha2-256",)
+):
+    lists = [kex, host_keys, ciphers, ciphers, macs, macs, ("none",), ("none",), (), ()]
     payload = b"\x14" + b"c" * 16 + b"".join(name_list(*names) for names in lists) + b"\x00" * 5
     padding = 8 - (len(payload) + 5) % 8 + 8
     return struct.pack(">IB", len(payload) + padding + 1, padding) + payload + b"\x00" * padding
@@ -162,7 +164,6 @@ REFUSED = {
     "SHA-1 only": (say(GREETING, kexinit(["ssh-rsa", "ssh-dss"])), "offers no host key that is accepted here.*SHA-1"),
     "certificates only": (say(GREETING, kexinit(["ssh-ed25519-cert-v01@openssh.com"])), "offers no host key that is accepted here"),
     "security keys only": (say(GREETING, kexinit(["sk-ssh-ed25519@openssh.com"])), "offers no host key that is accepted here"),
-    "no key exchange": (say(GREETING, kexinit(kex=["diffie-hellman-group1-sha1"])), "offers no key exchange that is accepted"),
     "lines without end": (without_end(b"", b"hello\r\n" * 500), "line after line"),
     "a line without end": (without_end(b"", b"x" * 4096), "is not an SSH server"),
     "a packet without end": (without_end(GREETING + b"\xff\xff\xff\xff", b"x" * 4096), "impossible length"),
@@ -198,6 +199,37 @@ def test_a_server_that_stops_in_the_key_exchange_is_left_at_the_deadline(serve):
         silent(server, connection)
 
     assert "has not shown its keys after 0.6 seconds" in refusal(serve(talk).port, timeout_s=0.6)
+
+
+STRANGE_KEX = {
+    "SHA-1 only": (["diffie-hellman-group1-sha1"], r"its list is: diffie-hellman-group1-sha1\)"),
+    "post-quantum only": (["sntrup761x25519-sha512@openssh.com", "ext-info-s"], r"its list is: sntrup761x25519-sha512@openssh.com\)"),
+    "none": ([], r"its list is: \)"),
+    "a hostile list": (["\x1b[31m\u00e9\n" + "x" * 30000], r"its list is: \?\[31m\?\?\?x{190,200}\.\.\.\)"),
+}
+
+
+@needs_paramiko
+@pytest.mark.parametrize(("kex", "shown"), STRANGE_KEX.values(), ids=list(STRANGE_KEX))
+def test_a_server_with_strange_key_exchanges_is_told_what_to_enable(serve, kex, shown):
+    found = refusal(serve(say(GREETING, kexinit(kex=kex))).port)
+    assert re.match(f"offers no key exchange that is accepted here .*{shown}", found)
+    assert "curve25519-sha256" in found
+    assert "ssh-keyscan" in found
+    assert found.isascii()
+    assert found.isprintable()
+
+
+@needs_paramiko
+@pytest.mark.parametrize(("lists", "said"), [
+    ({"ciphers": ["chacha20-poly1305@openssh.com"]}, "no cipher that is known here .*: chacha20-poly1305@openssh.com.*aes256-gcm"),
+    ({"macs": ["umac-128@openssh.com"]}, r"no MAC that is known here .*: umac-128@openssh.com\).*hmac-sha2-256"),
+    ({"macs": []}, r"no MAC that is known here .*: \).*hmac-sha2-256"),
+], ids=["cipher", "MAC", "no MAC at all"])  # fmt: skip
+def test_a_server_with_strange_ciphers_that_proves_no_key_is_told_what_to_enable(serve, lists, said):
+    found = refusal(serve(say(GREETING, kexinit(**lists), struct.pack(">IB", 12, 4) + b"\x1fnonsen" + b"\x00" * 4)).port)
+    assert re.search(f"fails the key exchange for ssh-ed25519 .*{said}", found)
+    assert "ssh-keyscan" in found
 
 
 IN_THE_EXCHANGE = {
@@ -242,8 +274,12 @@ def honest():
     form = (serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption())
     keys = [paramiko.Ed25519Key(file_obj=io.StringIO(private.private_bytes(*form).decode())), paramiko.ECDSAKey.generate()]
 
-    def talk(server, connection):
+    def talk(server, connection, ciphers=None, macs=None, kex=None):
         transport = paramiko.Transport(connection)
+        transport._kex_info = dict(transport._kex_info, **{"curve25519-sha256": transport._kex_info["curve25519-sha256@libssh.org"]})
+        transport._preferred_kex = kex or transport._preferred_kex
+        transport._preferred_ciphers = ciphers or transport._preferred_ciphers
+        transport._preferred_macs = macs or transport._preferred_macs
         for key in keys:
             transport.add_server_key(key)
         transport.start_server(event=threading.Event(), server=paramiko.ServerInterface())
@@ -259,6 +295,22 @@ def test_an_honest_server_shows_all_its_keys_and_nothing_stays_open(serve, hones
     found = scan("127.0.0.1", server.port, key_types=ALL, timeout_s=20)
     assert {tuple(key) for key in found} == honest.keys
     assert server.calls == 2  # two keys, and the offer is read on the first connection
+
+
+STRANGE = {
+    "ciphers": {"ciphers": ("chacha20-poly1305@openssh.com",)},
+    "MACs": {"macs": ("umac-128-etm@openssh.com",)},
+    "both": {"ciphers": ("chacha20-poly1305@openssh.com", "other"), "macs": ("umac-128-etm@openssh.com",)},
+    "key exchange by the name that RFC 8731 gives it": {"kex": ("curve25519-sha256",)},
+    "that, and ciphers": {"kex": ("curve25519-sha256",), "ciphers": ("chacha20-poly1305@openssh.com",)},
+}
+
+
+@needs_paramiko
+@pytest.mark.parametrize("lists", STRANGE.values(), ids=list(STRANGE))
+def test_a_hardened_server_proves_its_keys_too(serve, honest, lists):
+    server = serve(lambda server, connection: honest(server, connection, **lists))
+    assert {tuple(key) for key in scan("127.0.0.1", server.port, key_types=ALL, timeout_s=20)} == honest.keys
 
 
 @needs_paramiko
@@ -279,9 +331,10 @@ def pump(source, target):
 
 @needs_paramiko
 @pytest.mark.parametrize("turned", [0, 1], ids=["as it is", "one bit turned"])
-def test_a_server_whose_signature_does_not_fit_proves_nothing(serve, honest, turned):
+@pytest.mark.parametrize("lists", [{}, STRANGE["both"]], ids=["usual ciphers", "strange ciphers"])
+def test_a_server_whose_signature_does_not_fit_proves_nothing(serve, honest, turned, lists):
     """A relay in the middle of a real key exchange turns one bit of the signature."""
-    true = serve(honest)
+    true = serve(lambda server, connection: honest(server, connection, **lists))
 
     def relay(server, connection):
         with socket.create_connection(("127.0.0.1", true.port)) as upstream:
