@@ -24,6 +24,7 @@ _LINE = re.compile(
     re.DOTALL,
 )
 _MARKERS = (None, "@revoked", "@cert-authority")
+_HASH_MARK = "|"
 _HASHED = "|1|"
 _OUR_COMMENT = re.compile(r"servos\.ops pinned=(?P<at>[0-9TZ:.-]+) by=(?P<by>[^ \t]+)")
 
@@ -38,14 +39,15 @@ class Entry:
         self.names: list[str] = fields["names"].split(",")
         self.key = HostKey(fields["key_type"], fields["blob"])
         self._names_at = names_at
+        self._hashed = _HashedName.read(self.names)
         ours = _OUR_COMMENT.match(fields["comment"] or "")
         self.pinned_at: str | None = ours.group("at") if ours else None
         self.pinned_by: str | None = ours.group("by") if ours else None
 
     def names_that_match(self, name: str) -> list[str]:
         """Return which of its names, as written, stand for C(name); none where a negated one does."""
-        if self.names[0].startswith("|"):
-            return self.names[:1] if len(self.names) == 1 and _hash_matches(self.names[0], name) else []
+        if self.names[0].startswith(_HASH_MARK):
+            return self.names if self._hashed and self._hashed.stands_for(name) else []
         found = []
         for written in self.names:
             is_negated = written.startswith("!")
@@ -54,6 +56,11 @@ class Entry:
                     return []
                 found.append(written)
         return found
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether its names are to be taken by the letter: none is hashed, negated or a pattern."""
+        return not any(mark in written for written in self.names for mark in "|*?!")
 
     def covers_by_pattern(self, name: str) -> bool:
         """Whether one of its patterns, and not only its plain names, stands for C(name)."""
@@ -79,23 +86,26 @@ class KnownHosts:
         if self._ends_whole:
             lines.pop()
         self._lines: list[str | Entry] = [_parse(line, number) for number, line in enumerate(lines, start=1)]
-        # Plain names are looked up; only hashed ones and patterns have to be tried one by one.
+        # Plain names are looked up; only hashed ones and patterns have to be tried one by one. That costs, so no name is
+        # tried twice on a line: each has how many of the lines it was tried on, and those that it fits.
         self._plain: dict[str, list[Entry]] = {}
         self._others: list[Entry] = []
+        self._gone: set[Entry] = set()
+        self._tried: dict[str, tuple[int, list[Entry]]] = {}
         for line in self._lines:
             if isinstance(line, Entry):
                 self._index(line)
 
     def _index(self, entry: Entry) -> None:
-        if any(mark in written for written in entry.names for mark in "|*?!"):
+        if not entry.is_plain:
             self._others.append(entry)
         else:
             for written in {written.lower() for written in entry.names}:
                 self._plain.setdefault(written, []).append(entry)
 
     def _unindex(self, entry: Entry) -> None:
-        if entry in self._others:
-            self._others.remove(entry)
+        if not entry.is_plain:
+            self._gone.add(entry)
         else:
             for written in {written.lower() for written in entry.names}:
                 self._plain[written].remove(entry)
@@ -109,7 +119,12 @@ class KnownHosts:
         return {entry.key.blob_b64 for entry in self._matching(name) if entry.marker == "@revoked"}
 
     def _matching(self, name: str) -> list[Entry]:
-        return self._plain.get(name, []) + [entry for entry in self._others if entry.names_that_match(name)]
+        count, found = self._tried.get(name, (0, []))
+        if count < len(self._others):
+            new = self._others[count:] if count else self._others
+            found = found + [entry for entry in new if entry not in self._gone and entry.names_that_match(name)]
+            self._tried[name] = (len(self._others), found)
+        return self._plain.get(name, []) + [entry for entry in found if entry not in self._gone]
 
     def add(self, names: t.Sequence[str], key: HostKey, *, comment: str) -> None:
         """Append a line. C(names) are written as they are: plain ones, or a hashed one alone."""
@@ -197,13 +212,29 @@ def hashed(name: str, salt: bytes) -> str:
     return _HASHED + "|".join(base64.b64encode(part).decode("ascii") for part in (salt, digest))
 
 
-def _hash_matches(written: str, name: str) -> bool:
-    salt_b64, unused_bar, digest_b64 = written[len(_HASHED) :].partition("|")
-    try:
-        salt, digest = base64.b64decode(salt_b64, validate=True), base64.b64decode(digest_b64, validate=True)
-    except (binascii.Error, ValueError):
-        return False
-    return written.startswith(_HASHED) and hmac.new(salt, name.encode("utf-8"), hashlib.sha1).digest() == digest
+class _HashedName:
+    """A hashed name, its salt taken in once: a large file is searched for many names."""
+
+    def __init__(self, salt: bytes, digest: bytes) -> None:
+        self._salted = hmac.new(salt, digestmod=hashlib.sha1)
+        self._digest = digest
+
+    @classmethod
+    def read(cls, names: t.Sequence[str]) -> _HashedName | None:
+        """Return the hashed name of a line, or None where it has none that ssh understands, or another beside it."""
+        if len(names) != 1 or not names[0].startswith(_HASHED):
+            return None
+        salt_b64, unused_bar, digest_b64 = names[0][len(_HASHED) :].partition("|")
+        try:
+            return cls(base64.b64decode(salt_b64, validate=True), base64.b64decode(digest_b64, validate=True))
+        except (binascii.Error, ValueError):
+            return None
+
+    def stands_for(self, name: str) -> bool:
+        """Whether this is the hash of a name."""
+        salted = self._salted.copy()
+        salted.update(name.encode("utf-8"))
+        return salted.digest() == self._digest
 
 
 def comment_of(*, stamp: str, by: str) -> str:

@@ -76,8 +76,8 @@ def update_pins(
 ) -> tuple[Edited, bytes, bytes]:
     """Let C(edit) change what the file holds, and write that. Return what it returned, and the bytes before and after.
 
-    It is asked once without the lock; if it wants a change, it is asked again about what is read under the lock, so what
-    it returns must follow from its argument alone.
+    It is asked once without the lock; if it wants a change, and another content is read under the lock, it is asked again
+    about that, so what it returns must follow from its argument alone.
 
     Effects: where there is a change and C(write) is set: the lock file C(.NAME.lock) beside it, the file, made 0600 or
     with its mode and owner kept.
@@ -96,7 +96,8 @@ def update_pins(
             ensure_private_directory(directory)
         lock_path = os.path.join(directory, f".{name}.lock")
         with exclusive_lock(lock_path, purpose=purpose, wait_s=lock_timeout_s, what=f"the pins in {path}"):
-            outcome, before, after = _edited(path, edit)
+            if _content(path) != before:
+                outcome, before, after = _edited(path, edit)
             if before != after:
                 if os.path.exists(target):
                     replace_file_content(target, after)

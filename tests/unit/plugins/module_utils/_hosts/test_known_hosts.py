@@ -190,3 +190,23 @@ def test_what_is_no_known_hosts_is_refused_by_its_line(content, said):
     with pytest.raises(PinStoreError, match=said) as caught:
         KnownHosts(content)
     assert "AAAAC3" not in str(caught.value)
+
+
+RIGHT_HASH = HASHED.partition(" ")[0]
+ODD_HASHES = ["|1|", "|1||", "|1|a|b", RIGHT_HASH.replace("|1|", "|2|"), f"{RIGHT_HASH},node.example", f"{RIGHT_HASH},{RIGHT_HASH}"]
+
+
+@pytest.mark.parametrize("names", ODD_HASHES)
+def test_a_hash_that_ssh_does_not_understand_stands_for_nothing(names):
+    assert numbers(known(f"{names} {ED}"), "node.example") == []
+
+
+@pytest.mark.parametrize("line", [HASHED, f"nod?.example {ED}", f"node.* {ED}"], ids=["hashed", "pattern", "another pattern"])
+def test_lines_that_come_and_go_are_seen(line):
+    pins = known(line)
+    assert numbers(pins, "node.example") == [1]
+    pins.add([hashed("node.example", b"s" * 20)], KEY2, comment="c")
+    assert {entry.key for entry in pins.pins("node.example")} == {KEY, KEY2}
+    pins.take_off(pins.pins("node.example")[0], "node.example")
+    assert [entry.key for entry in pins.pins("node.example")] == [KEY2]
+    assert pins.pins("other.example") == []

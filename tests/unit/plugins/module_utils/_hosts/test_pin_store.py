@@ -99,6 +99,14 @@ def test_it_is_decided_again_from_what_is_read_under_the_lock(tmp_path):
     assert path.read_bytes() == after == before + f"node {LINE} c\n".encode()
 
 
+def test_it_is_not_decided_again_where_nothing_differs_under_the_lock(tmp_path):
+    asked = []
+    (tmp_path / "known_hosts").write_text("# mine\n")
+    update(tmp_path / "known_hosts", lambda pins: asked.append(1) or pins.add(["node"], KEY, comment="c"))
+    assert asked == [1]
+    assert (tmp_path / "known_hosts").read_text() == f"# mine\nnode {LINE} c\n"
+
+
 def test_a_held_lock_is_named_and_nothing_is_written(tmp_path):
     path = tmp_path / "known_hosts"
     with open(str(tmp_path / ".known_hosts.lock"), "w") as lock:

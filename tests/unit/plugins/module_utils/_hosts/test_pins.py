@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 
 import pytest
+from ansible_collections.servos.ops.plugins.module_utils._hosts import known_hosts
 from ansible_collections.servos.ops.plugins.module_utils._hosts.endpoints import parse_endpoints
 from ansible_collections.servos.ops.plugins.module_utils._hosts.host_key import HostKey
 from ansible_collections.servos.ops.plugins.module_utils._hosts.known_hosts import KnownHosts
@@ -186,3 +187,33 @@ def test_hashed_names_stand_alone_on_a_line_and_are_understood():
     assert run(text, ("ed", "rsa"), host=ALIASED)[0]["status"] == "unchanged"
     assert run(text, ("ED",), host=ALIASED)[0]["status"] == "changed"
     assert run(text, (), state="absent", host=ALIASED)[1] == ""
+
+
+@pytest.fixture
+def tries(monkeypatch):
+    """Which pairs of a name and a hash were computed."""
+    seen = []
+    true = known_hosts._HashedName.stands_for
+
+    def stands_for(self, name):
+        seen.append((name, id(self)))
+        return true(self, name)
+
+    monkeypatch.setattr(known_hosts._HashedName, "stands_for", stands_for)
+    return seen
+
+
+@pytest.mark.parametrize("state", ["pinned", "verified", "reset"])
+def test_a_hashed_name_is_tried_once_on_each_line(tries, state):
+    """A thousand hosts are three million pairs already."""
+    endpoints = parse_endpoints([f"node{number}" for number in range(20)], port=22, expected=None)
+    keys = [KEYS[word] for word in ALL]
+    salts = iter(range(1000))
+    policy = Policy("pinned", ("ed25519", "ecdsa", "rsa"), True, NOW, "root@control", lambda: str(next(salts)).encode())
+    pins = KnownHosts(b"")
+    assert {settle(pins, endpoint, keys, policy)["status"] for endpoint in endpoints} == {"pinned"}
+    assert len(tries) == len(set(tries))
+    pins = KnownHosts(pins.content())
+    tries.clear()
+    assert {settle(pins, endpoint, keys, policy._replace(state=state))["status"] for endpoint in endpoints} == {"unchanged"}
+    assert len(tries) == len(set(tries)) == 20 * 60
