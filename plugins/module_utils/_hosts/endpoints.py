@@ -40,6 +40,17 @@ def known_name(host: str, port: int) -> str:
     return host if port == _SSH_PORT else f"[{host}]:{port}"
 
 
+def canonical_name(name: str) -> str:
+    """Return the one known name of all those that spell the same address; any other name as it is."""
+    bracketed = _BRACKETED.match(name)
+    host = bracketed.group(1) if bracketed else name
+    address = _address(host)
+    if address is None:
+        return name
+    canonical = "%".join([str(address), *host.split("%")[1:]])
+    return f"[{canonical}]:{bracketed.group(2)}" if bracketed else canonical
+
+
 def parse_endpoints(hosts: t.Sequence[t.Any], *, port: int, expected: t.Sequence[str] | None) -> list[Endpoint]:
     """Read the option C(hosts); C(port) and C(expected) stand for what an entry leaves out.
 
@@ -120,12 +131,8 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 def _names(host: str, port: int) -> list[str]:
     """Return the known name of a host, and that of the canonical form where an IPv6 address was written at length."""
-    names = [known_name(host, port)]
-    address = _address(host)
-    if address is not None:
-        canonical = known_name("%".join([str(address), *host.split("%")[1:]]), port)
-        names += [canonical] if canonical not in names else []
-    return names
+    name = known_name(host, port)
+    return list(dict.fromkeys([name, canonical_name(name)]))
 
 
 def _port(value: t.Any, *, where: str) -> int:
@@ -146,4 +153,4 @@ def _fingerprints(value: t.Any, *, where: str) -> tuple[str, ...]:
         raise HostKeyError(f"{where}: {error}") from None
 
 
-__all__ = ("Endpoint", "known_name", "parse_endpoints")
+__all__ = ("Endpoint", "canonical_name", "known_name", "parse_endpoints")

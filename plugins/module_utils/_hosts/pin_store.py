@@ -16,6 +16,7 @@ import typing as t
 from .._errors import FileError, PinStoreError
 from .._system.files import ensure_private_directory, read_file, replace_file_content, write_private_file
 from .._system.locks import exclusive_lock
+from .endpoints import canonical_name
 from .known_hosts import KnownHosts
 
 _LIMIT_BYTES = 64 * 1024 * 1024
@@ -26,14 +27,16 @@ Edited = t.TypeVar("Edited")
 def pinned_keys(path: str, name: str) -> list[tuple[str, str]]:
     """Return what is pinned to a name: pairs of key type and blob in Base64, none where it is not pinned.
 
-    C(name) is what endpoints.known_name makes of host and port. A revoked key is not among them.
+    C(name) is what endpoints.known_name makes of host and port. Where it is an IPv6 address written at length that is not
+    pinned, its canonical form will do. A revoked key is not among them.
 
     Raises:
         PinStoreError: the file cannot be read, or is not a known_hosts.
     """
     pins = read_pins(path)
-    revoked = pins.revoked(name.lower())
-    return [tuple(entry.key) for entry in pins.pins(name.lower()) if entry.key.blob_b64 not in revoked]  # type: ignore[misc]
+    written, canonical = name.lower(), canonical_name(name.lower())
+    revoked = pins.revoked(written) | pins.revoked(canonical)
+    return [tuple(entry.key) for entry in pins.pins(written) or pins.pins(canonical) if entry.key.blob_b64 not in revoked]  # type: ignore[misc]
 
 
 def read_pins(path: str) -> KnownHosts:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import typing as t
 
 from .._errors import HostKeyError
-from .endpoints import Endpoint
+from .endpoints import Endpoint, canonical_name
 from .host_key import HostKey
 from .known_hosts import Entry, KnownHosts, comment_of, hashed
 
@@ -76,8 +76,9 @@ def _pinned(pins: KnownHosts, endpoint: Endpoint, presented: t.Sequence[HostKey]
 
 
 def _verified(pins: KnownHosts, endpoint: Endpoint, presented: t.Sequence[HostKey], policy: Policy, facts: Facts) -> str:
+    pinned = {canonical_name(name) for name in endpoint.names if pins.pins(name)}
     for name in endpoint.names:
-        if not pins.pins(name):
+        if canonical_name(name) not in pinned:
             raise _refusal("unpinned", f"no key is pinned to {name}; compare its fingerprint out of band, then pin it (state=pinned)")
     _compare(pins, endpoint, presented, policy, facts)
     return "unchanged"

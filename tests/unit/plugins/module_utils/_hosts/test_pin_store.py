@@ -180,5 +180,14 @@ def test_pinned_keys_are_types_and_blobs_without_the_revoked(tmp_path):
     assert pinned_keys(str(path), "other") == []
 
 
+def test_pinned_keys_of_an_address_are_found_by_its_canonical_form(tmp_path):
+    path = tmp_path / "known_hosts"
+    path.write_text(f"[::1]:2222 {LINE}\n::1 {' '.join(KEY2)}\n@revoked ::1 {LINE}\n0:0:0:0:0:0:0:1 {LINE}\n")
+    assert pinned_keys(str(path), "[0:0:0:0:0:0:0:1]:2222") == [tuple(KEY)]
+    assert pinned_keys(str(path), "0:0:0::1") == [tuple(KEY2)]
+    assert pinned_keys(str(path), "0:0:0:0:0:0:0:1") == []
+    assert pinned_keys(str(path), "[::2]:2222") == []
+
+
 def test_who_we_are_fits_into_a_comment():
     assert re.match(r"[A-Za-z0-9._-]+@[A-Za-z0-9._-]+\Z", who_we_are())

@@ -179,6 +179,28 @@ def test_aliases_share_the_pin(before, presented, state, status, after):
     assert written == text if after is None else words(written) == after
 
 
+LONG = "0:0:0:0:0:0:0:1"
+
+
+@pytest.mark.parametrize(
+    ("before", "host", "presented", "status"),
+    [
+        (["::1 ed"], LONG, ("ed",), "unchanged"),
+        ([f"{LONG} ed"], LONG, ("ed",), "unchanged"),
+        (["::1 ed"], LONG, ("ED",), "changed"),
+        ([f"{LONG} ed", "::1 ED"], LONG, ("ed",), "changed"),
+        (["[::1]:2222 ed"], f"[{LONG}]:2222", ("ed",), "unchanged"),
+        (["::1 ed"], f"[{LONG}]:2222", ("ed",), "unpinned"),
+        (["::1 ed"], {"host": LONG, "aliases": ["node"]}, ("ed",), "unpinned"),
+        (["node ed"], {"host": "node", "aliases": [LONG]}, ("ed",), "unpinned"),
+        (["node,::1 ed"], {"host": "node", "aliases": [LONG]}, ("ed",), "unchanged"),
+    ],
+    ids=["short", "long", "changed", "they differ", "with a port", "another port", "no alias", "no address", "both"],
+)
+def test_any_spelling_of_an_address_verifies_it(before, host, presented, status):
+    assert run(lines(*before), presented, state="verified", host=host)[0]["status"] == status
+
+
 def test_hashed_names_stand_alone_on_a_line_and_are_understood():
     facts, text = run("", ("ed", "rsa"), host=ALIASED, hash_names=True)
     assert facts["status"] == "pinned"
