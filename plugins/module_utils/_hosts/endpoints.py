@@ -17,6 +17,7 @@ from .host_key import parse_fingerprint
 
 _SSH_PORT = 22
 _MAX_NAME = 253
+_MAX_SHOWN = 60
 # What a name may hold. Commas, patterns, hashes and white space have a meaning in known_hosts; a leading minus has one for ssh.
 _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]*)\Z")
 _BRACKETED = re.compile(r"\[([^\[\]]*)\](?::([^:]*))?\Z")
@@ -59,7 +60,7 @@ def parse_endpoints(hosts: t.Sequence[t.Any], *, port: int, expected: t.Sequence
     """
     if not hosts:
         raise HostKeyError("hosts is empty, so there is nothing to do; name one host at least")
-    endpoints = [_parse(entry, where=f"hosts, entry {number}", port=port) for number, entry in enumerate(hosts, start=1)]
+    endpoints = [_parse(entry, where=f"hosts, entry {number}{_shown(entry)}", port=port) for number, entry in enumerate(hosts, start=1)]
     if expected is not None:
         if len({(endpoint.host, endpoint.port) for endpoint in endpoints}) > 1:
             raise HostKeyError("expected_fingerprint is for one host, and hosts names several; give each its own in hosts")
@@ -68,6 +69,12 @@ def parse_endpoints(hosts: t.Sequence[t.Any], *, port: int, expected: t.Sequence
         fingerprints = _fingerprints(list(expected), where="the options")
         endpoints = [endpoint._replace(expected=fingerprints) for endpoint in endpoints]
     return endpoints
+
+
+def _shown(entry: t.Any) -> str:
+    """Return the host of an entry as an error shows it: nothing where it is no text that can be printed."""
+    host = entry.get("host") if isinstance(entry, dict) else entry
+    return f" ({host[:_MAX_SHOWN]})" if isinstance(host, str) and host.isascii() and host.isprintable() and host.strip() else ""
 
 
 def _parse(entry: t.Any, *, where: str, port: int) -> Endpoint:
@@ -115,7 +122,7 @@ def _name(host: str, *, where: str) -> str:
         return host.lower()
     reason = "is longer than 253 characters" if len(host) > _MAX_NAME else "is neither a host name nor an IP address"
     raise HostKeyError(
-        f"{where}: {host[:60]!a} {reason}; names have letters, digits, dots, minus and underscore (others in their xn-- form)"
+        f"{where}: {host[:_MAX_SHOWN]!a} {reason}; names have letters, digits, dots, minus and underscore (others in their xn-- form)"
     )
 
 

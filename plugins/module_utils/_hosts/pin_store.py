@@ -14,7 +14,7 @@ import socket
 import typing as t
 
 from .._errors import FileError, PinStoreError
-from .._system.files import ensure_private_directory, read_file, replace_file_content, write_private_file
+from .._system.files import ensure_private_directory, file_error, read_file, replace_file_content, write_private_file
 from .._system.locks import exclusive_lock
 from .endpoints import canonical_name
 from .known_hosts import KnownHosts
@@ -61,7 +61,7 @@ def _content(path: str) -> bytes:
     except FileNotFoundError:
         return b""
     except OSError as error:
-        raise PinStoreError(f"cannot read {path}: {os.strerror(error.errno or 0)}; check the path and its owner") from None
+        raise PinStoreError(str(file_error("read", path, error))) from None
     target = os.path.realpath(path)
     if os.path.islink(path):
         if found.st_uid not in (0, os.geteuid()):

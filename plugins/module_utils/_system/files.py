@@ -272,11 +272,36 @@ def file_error(what: str, path: str, error: OSError) -> FileError:
         return FileError(f"cannot {what} {path}: no space left on its disk; make room and run again")
     if error.errno == errno.EROFS:
         return FileError(f"cannot {what} {path}: its file system is mounted read-only")
+    if error.errno == errno.EPERM and os.geteuid() == 0:
+        return FileError(
+            f"cannot {what} {path}: permission denied even to root; it or its directory is immutable (lsattr shows it, chattr -i "
+            "ends it), or its file system or a security module forbids it"
+        )
     if error.errno in (errno.EACCES, errno.EPERM):
-        return FileError(f"cannot {what} {path}: permission denied; run as root (become: true) or as its owner")
+        return FileError(f"cannot {what} {path}: permission denied{_way_past_a_denial(path)}")
+    if error.errno == errno.ELOOP:
+        return FileError(f"cannot {what} {path}: it is a symbolic link, and none is followed there, or a loop of them; remove it")
+    if error.errno == errno.EISDIR:
+        return FileError(f"cannot {what} {path}: it is a directory; move it away or name another path")
+    if error.errno == errno.ENOTDIR:
+        return FileError(f"cannot {what} {path}: {_file_among_parents(path)}; move that away or name another path")
     if error.errno == errno.ENOENT:
         return FileError(f"cannot {what} {path}: no such file or directory")
     return FileError(f"cannot {what} {path}: {os.strerror(error.errno or 0)}")
+
+
+def _way_past_a_denial(path: str) -> str:
+    for owned, whose in ((path, "its owner"), (os.path.dirname(path) or ".", "the owner of its directory")):
+        with contextlib.suppress(OSError):
+            return f"; run as root (become: true) or as {whose} (uid {os.lstat(owned).st_uid})"
+    return "; run as root (become: true) or as its owner"
+
+
+def _file_among_parents(path: str) -> str:
+    parent = os.path.dirname(path)
+    while parent and not os.path.lexists(parent):
+        parent = os.path.dirname(parent)
+    return f"{parent or 'a part of it'} is not a directory"
 
 
 __all__ = (

@@ -91,7 +91,7 @@ REFUSED = [
     ({"host": 5}, "empty or not a text"),
     ({"host": "node", "name": "n"}, "no option 'name'"),
     ({"host": "node", "aliases": "n"}, "aliases is not a list"),
-    ({"host": "node", "aliases": ["a b"]}, "entry 1, aliases"),
+    ({"host": "node", "aliases": ["a b"]}, r"entry 1 \(node\), aliases: 'a b' is neither"),
     ({"host": "node", "expected_fingerprint": ""}, "as OpenSSH prints it"),
     ({"host": "node", "expected_fingerprint": [None]}, "as OpenSSH prints it"),
     ({"host": "node", "expected_fingerprint": "MD5:00:11"}, "as OpenSSH prints it"),
@@ -106,6 +106,25 @@ def test_what_is_no_host_is_refused_by_its_number(written, said):
     with pytest.raises(HostKeyError, match=said) as caught:
         parse(written)
     assert str(caught.value).startswith("hosts, entry 1")
+
+
+SHOWN = [
+    ({"host": "node.example", "port": 0}, "hosts, entry 2 (node.example): the port"),
+    ("node:0", "hosts, entry 2 (node:0): the port"),
+    ("a\x1bb", "hosts, entry 2: 'a\\x1bb' is neither"),
+    ("n\u00f6de", "hosts, entry 2: 'n\\xf6de' is neither"),
+    ("a" * 254, f"hosts, entry 2 ({'a' * 60}): "),
+    ("", "hosts, entry 2: the host is empty"),
+    ({"host": ["x"]}, "hosts, entry 2: the host is empty or not a text"),
+]
+
+
+@pytest.mark.parametrize(("written", "said"), SHOWN, ids=[ascii(row[0])[:40] for row in SHOWN])
+def test_an_entry_is_named_by_its_host_where_that_can_be_printed(written, said):
+    with pytest.raises(HostKeyError) as caught:
+        parse("fine", written)
+    assert str(caught.value).startswith(said)
+    assert str(caught.value).isascii()
 
 
 def test_no_hosts_are_refused():

@@ -6,15 +6,18 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
 import stat
+import tempfile
 
 import pytest
 from ansible_collections.servos.ops.plugins.module_utils._errors import HeldLockError, PinStoreError
 from ansible_collections.servos.ops.plugins.module_utils._hosts.host_key import HostKey
 from ansible_collections.servos.ops.plugins.module_utils._hosts.pin_store import pinned_keys, read_pins, update_pins, who_we_are
+from ansible_collections.servos.ops.plugins.module_utils._system.files import file_error
 
 KEY = HostKey("ssh-ed25519", "AAAAC3NzaC1lZDI1NTE5AAAAIJd6r2Sm6C8Xi2rsL6VLDvDkDw1r/gT9BIkW3ZfkURmO")
 KEY2 = HostKey("ssh-ed25519", "AAAAC3NzaC1lZDI1NTE5AAAAIPKtpPW0SlJ7xAwnc+L7YUlEqcm/MIoKQ99EyYeE/R2z")
@@ -139,6 +142,69 @@ BAD = {
     "a loop": (lambda path: path.symlink_to(path.name), "cannot read|symbolic link"),
     "a link through a file": (unreadable_parent, "cannot read|symbolic link"),
 }
+
+
+IN_THE_WAY = {
+    "a linked lock": (".known_hosts.lock", lambda path: path.symlink_to("real"), "it is a symbolic link, .*; remove it"),
+    "a lock that is a directory": (".known_hosts.lock", lambda path: path.mkdir(), "it is a directory; move it away"),
+    "a directory in its way": (".known_hosts.servos-ops-new", lambda path: path.mkdir(), "it is a directory; move it away"),
+}
+
+
+@pytest.mark.parametrize(("name", "make", "said"), IN_THE_WAY.values(), ids=list(IN_THE_WAY))
+def test_what_is_in_the_way_of_a_write_is_named(tmp_path, name, make, said):
+    path = tmp_path / "known_hosts"
+    path.write_text("# mine\n")
+    make(tmp_path / name)
+    with pytest.raises(PinStoreError, match=f"{name}: {said}"):
+        update(path, add("node"))
+    assert path.read_text() == "# mine\n"
+
+
+def test_a_file_among_the_parents_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(PinStoreError, match=re.escape(f"{tmp_path / 'file'} is not a directory; move that away")):
+        update(tmp_path / "file" / "new" / "known_hosts", add("node"))
+
+
+def as_another_user(work):
+    """Do it in a process of uid 65534, and return what it raised, or nothing."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setgid(65534)
+            os.setuid(65534)
+            work()
+        except BaseException as error:
+            os.write(writer, str(error).encode())
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as stream:
+        said = stream.read()
+    os.waitpid(child, 0)
+    return said
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
+@pytest.mark.parametrize(("mode", "owner"), [(0o777, "its owner"), (0o755, "the owner of its directory")], ids=["lock", "directory"])
+def test_what_belongs_to_another_is_named_with_its_owner(mode, owner):
+    with tempfile.TemporaryDirectory() as name:  # pytest's own keeps other users out
+        os.chmod(name, mode)
+        lock = os.path.join(name, ".known_hosts.lock")
+        if owner == "its owner":
+            with open(lock, "w"):
+                os.chmod(lock, 0o600)
+        said = as_another_user(lambda: update(os.path.join(name, "known_hosts"), add("node")))
+    assert said == f"cannot open the lock file {lock}: permission denied; run as root (become: true) or as {owner} (uid 0)"
+
+
+def test_root_is_not_told_to_become_root(monkeypatch):
+    """An immutable file is needed for the real thing, and not every file system has those."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    said = str(file_error("write", "/x", PermissionError(errno.EPERM, "")))
+    assert "permission denied even to root; it or its directory is immutable" in said
+    assert "become" not in said
 
 
 CALLS = {
