@@ -75,6 +75,33 @@ def found_by_ssh_keygen(store: Path, name: str) -> set[str]:
     return {" ".join(line.split()[1:3]) for line in done.stdout.splitlines() if line and not line.startswith("#")}
 
 
+HARDENED = {
+    "one cipher": "Ciphers chacha20-poly1305@openssh.com\n",
+    "one MAC": "Ciphers aes128-ctr\nMACs umac-128-etm@openssh.com\n",
+    "one key exchange": "KexAlgorithms curve25519-sha256\n",
+    "all of it": "KexAlgorithms curve25519-sha256\nCiphers chacha20-poly1305@openssh.com\nMACs umac-128-etm@openssh.com\n",
+}
+
+
+@pytest.mark.parametrize("config", HARDENED.values(), ids=list(HARDENED))
+def test_a_hardened_server_is_pinned_and_ssh_connects_by_its_pin(tmp_path: Path, store: Path, genuine: Path, config: str) -> None:
+    with Sshd(tmp_path / "sshd", genuine, free_port("127.0.20.1"), ["127.0.20.1"], config) as sshd:
+        done = run(store, f"127.0.20.1:{sshd.port}")
+        assert done.changed, done.msg
+        assert found_by_ssh_keygen(store, f"[127.0.20.1]:{sshd.port}") == set(public_keys(genuine).values())
+        assert ssh_lets_in(sshd, store)
+
+
+def test_a_server_that_only_knows_other_key_exchanges_says_what_to_enable(tmp_path: Path, store: Path, genuine: Path) -> None:
+    config = "KexAlgorithms sntrup761x25519-sha512@openssh.com\n"
+    with Sshd(tmp_path / "sshd", genuine, free_port("127.0.20.1"), ["127.0.20.1"], config) as sshd:
+        done = run(store, f"127.0.20.1:{sshd.port}")
+    assert done.failed
+    assert "its list is: sntrup761x25519-sha512@openssh.com" in done.msg
+    assert "enable curve25519-sha256@libssh.org" in done.msg
+    assert not store.exists()
+
+
 @pytest.mark.parametrize("hash_names", [False, True], ids=["plain", "hashed"])
 @pytest.mark.parametrize("address", ["127.0.20.1", "::1"])
 def test_what_is_pinned_is_what_ssh_and_ssh_keygen_and_paramiko_find(
@@ -321,10 +348,10 @@ def test_a_store_in_a_directory_that_cannot_be_written_is_one_clear_error(sshd: 
 REFUSED: dict[str, tuple[list[Any], dict[str, Any], str]] = {
     "no hosts": ([], {}, "hosts is empty"),
     "an empty name": ([""], {}, "entry 1: the host is empty"),
-    "a comma": (["a,b"], {}, "entry 1: 'a,b' is neither"),
-    "white space": (["ok", "a b"], {}, "entry 2: 'a b' is neither"),
+    "a comma": (["a,b"], {}, "entry 1 (a,b): 'a,b' is neither"),
+    "white space": (["ok", "a b"], {}, "entry 2 (a b): 'a b' is neither"),
     "a control character": (["a\x07b"], {}, "entry 1: 'a\\x07b' is neither"),
-    "a port": (["node:70000"], {}, "entry 1: the port is not a number from 1 to 65535"),
+    "a port": (["node:70000"], {}, "entry 1 (node:70000): the port is not a number from 1 to 65535"),
     "the port of all": (["node"], {"port": 0}, "port: the port is not a number"),
     "a fingerprint": (["node"], {"expected_fingerprint": ["MD5:00"]}, "ssh-keygen -lf"),
     "a fingerprint for two": (["a", "b"], {"expected_fingerprint": ["SHA256:0Dej+vIXDLIWIWJhFvveYH9nCSNW9gLl05s0lX2SUfc"]}, "one host"),
