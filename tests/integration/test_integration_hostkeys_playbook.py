@@ -583,3 +583,15 @@ def test_a_host_is_asked_where_ansible_reaches_it(site: Site, way: str) -> None:
     wanted = ["127.0.22.3"] if way == "ansible_ssh_host" else list(NODES.values())
     for_each = [{line.split()[0] for line in path.read_text().splitlines()} for path in (site.pins, site.control_pins)]
     assert for_each == [{f"[{address}]:{site.port}" for address in wanted}] * 2
+
+
+def test_connections_are_kept_open_under_names_of_the_run_and_a_second_import_adds_nothing(site: Site) -> None:
+    site.has_control = False
+    shown = {"hosts": "one", "gather_facts": False, "tasks": [{"ansible.builtin.debug": {"var": "ansible_ssh_args"}}]}
+    with site.start(site.genuine, "genuine"):
+        done = site.play(plays=[AFTERWARDS, {"ansible.builtin.import_playbook": "servos.ops.hostkeys"}, AFTERWARDS, shown])
+        assert done.code == 0, done.text
+        assert sorted(len(path.name) for path in site.sockets.iterdir()) == [8 + 1 + 40] * 4
+        assert len({path.name.split("-")[0] for path in site.sockets.iterdir()}) == 2
+    told = next(line for line in done.text.splitlines() if '"ansible_ssh_args"' in line and "ansible_facts" not in line)
+    assert (told.count("UserKnownHostsFile"), told.count("ControlPath="), told.count("ControlMaster")) == (1, 1, 1)
