@@ -63,7 +63,7 @@ options:
   sealed:
     description:
       - More secrets, sealed by M(servos.ops.servos_secret_open) on the control host to the request O(request_id) of this one.
-        Where a name is in O(env) too, O(env) is taken.
+        A name may not be in O(env) too.
     type: str
   request_id:
     description:
@@ -283,7 +283,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.servos.ops.plugins.module_utils._ansible.dependencies import require_cryptography
 from ansible_collections.servos.ops.plugins.module_utils._ansible.leaving import run_guarded
 from ansible_collections.servos.ops.plugins.module_utils._ansible.masking import mask_texts
-from ansible_collections.servos.ops.plugins.module_utils._errors import ServosError
+from ansible_collections.servos.ops.plugins.module_utils._errors import InjectionError, ServosError
 from ansible_collections.servos.ops.plugins.module_utils._injection.engine import ENGINES
 from ansible_collections.servos.ops.plugins.module_utils._injection.inject import inject, sweep_after_death
 from ansible_collections.servos.ops.plugins.module_utils._injection.relay import open_variables, pretended_private_key, take_request
@@ -366,7 +366,11 @@ def main() -> None:
             module.no_log_values.discard(text)
 
     def work() -> dict[str, t.Any]:
-        variables = dict(received(module), **texts_of(params["env"] or {}, option="env"))
+        given, sealed = texts_of(params["env"] or {}, option="env"), received(module)
+        twice = sorted(set(given) & set(sealed))
+        if twice:
+            raise InjectionError(f"env: {', '.join(twice)} comes sealed as well; give each variable once")
+        variables = dict(sealed, **given)
         wanted = Wanted(params, variables, texts_of(params["public_env"] or {}, option="public_env"))
         engine = ENGINES[params["engine"]](
             run, name=params["name"], timeout_s=params["timeout"], pull_timeout_s=params["pull_timeout"], secrets=variables.values()

@@ -292,3 +292,25 @@ def test_an_image_is_what_its_name_stands_for_now(injecting: Injecting, image: s
     finally:
         injecting.run(state="absent")
         injecting.engine.run("rmi", tag)
+
+
+def test_a_stopped_one_is_not_started_by_a_replacement_that_fails(injecting: Injecting) -> None:
+    injecting.run(env={"A": "the first value"})
+    injecting.engine.run("stop", injecting.name)
+    done = injecting.run(env={"A": "the other value"}, command=["/bin/false"])
+    assert done.failed
+    assert "is as it was" in done.msg
+    assert injecting.names() == [injecting.name]
+    assert injecting.engine.status(injecting.name) == "exited"
+
+
+def test_one_that_does_not_come_back_is_not_said_to_run(injecting: Injecting, tmp_path: Path) -> None:
+    flag = tmp_path / "flag"
+    flag.touch()
+    ends = ["/bin/sh", "-c", 'test -e /data/flag || exit 3; trap "exit 0" TERM; sleep 86400 & wait']
+    assert not injecting.run(env={"A": "the value"}, command=ends, volumes=[f"{tmp_path}:/data"]).failed
+    flag.unlink()
+    done = injecting.run(env={"A": "another value"}, command=["/bin/false"])
+    assert done.failed
+    assert "could not be brought back" in done.msg
+    assert "runs again" not in done.msg

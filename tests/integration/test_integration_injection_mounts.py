@@ -109,3 +109,15 @@ def test_a_disk_is_refused(injecting: Injecting, tmp_path: Path) -> None:
     assert done.failed
     assert "not on tmpfs or ramfs" in done.msg
     assert (injecting.names(), list(tmp_path.iterdir())) == ([], [])
+
+
+CHANGES = {"absent": {"state": "absent"}, "by env file now": {"delivery": "env_file"}, "elsewhere": {"delivery": "mount"}}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_they_go_from_where_they_were(injecting: Injecting, change: dict[str, str]) -> None:
+    first = injecting.run(env=SECRETS, delivery="mount")["residue"]["mounted_files"]
+    assert first
+    elsewhere = injecting.mount_dir.parent / "elsewhere"
+    assert injecting.run(env={"A": "the value"}, mount_dir=str(elsewhere), **change).changed
+    assert [path for path in first if Path(path).exists()] == []

@@ -171,3 +171,38 @@ def test_what_cannot_be_fetched_starts_nothing(node: Node, spoil: Callable[[Node
     assert [word for word in words if word not in said] == []
     assert node.injecting.names() == []
     assert node.injecting.env_files() == []
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"readonly": True, "privileged_typo": 1}, ("has readonly, which is no option", "has privileged_typo")),
+        ({"secrets_dir": "/x"}, ("has secrets_dir, which is no option", "servos_secrets_dir")),
+        ({"name": ""}, ("entry 1 is not a dictionary with a name",)),
+    ],
+    ids=["misspelt", "of the host", "no name"],
+)
+def test_what_is_not_understood_is_refused(node: Node, change: dict[str, Any], words: tuple[str, ...]) -> None:
+    node.container.update(change)
+    told = node.play("-vvv")
+    assert told.code != 0
+    said = " ".join(told.text.split())
+    assert [word for word in words if word not in said] == []
+    assert node.injecting.names() == []
+
+
+def test_one_that_is_to_go_needs_no_row(node: Node) -> None:
+    node.play()
+    node.servos.sql("DELETE FROM services WHERE name = 'web'")
+    node.container["state"] = "absent"
+    told = node.play()
+    assert (told.code, told.stats["changed"]) == (0, 1), told.text[-3000:]
+    assert node.injecting.names() == []
+
+
+def test_a_variable_that_comes_twice_is_refused(node: Node) -> None:
+    node.container["env"]["DATABASE_URL"] = "from-the-playbook-too"
+    told = node.play()
+    assert told.code != 0
+    assert "DATABASE_URL comes sealed as well" in " ".join(told.text.split())
+    assert node.injecting.names() == []

@@ -217,3 +217,43 @@ def test_short_values_do_not_garble_the_result(injecting: Injecting) -> None:
 
 def test_this_interpreter_runs_the_tests_as_root() -> None:
     assert os.geteuid() == 0, f"{sys.executable}: engines and mounts need root"
+
+
+@pytest.mark.parametrize("word", ["--label", "--hostname", "--help"])
+def test_a_word_of_extra_args_that_takes_the_next_one(injecting: Injecting, word: str) -> None:
+    injecting.run(env={"A": "the first value"})
+    before = injecting.engine.inspect(injecting.name)
+    done = injecting.run(env={"A": "the other value"}, extra_args=[word])
+    assert done.failed, done.printed
+    assert injecting.names() == [injecting.name]
+    after = injecting.engine.inspect(injecting.name)
+    assert (after["Id"], after["State"]["StartedAt"]) == (before["Id"], before["State"]["StartedAt"])
+
+
+def test_what_was_made_of_an_image_of_ours_is_a_strangers(injecting: Injecting) -> None:
+    injecting.run(env={"A": "the value"})
+    image = f"localhost/{injecting.name}:1"
+    injecting.engine.run("commit", injecting.name, image)
+    injecting.engine.remove(injecting.name)
+    try:
+        injecting.engine.run("run", "-d", "--network", "none", "--name", injecting.name, image)
+        assert "not made by servos_secret_inject" in injecting.run(state="absent").msg
+        assert injecting.names() == [injecting.name]
+        injecting.engine.remove(injecting.name)
+        assert "made from a container of this module" in injecting.run(image=image).msg
+        assert injecting.names() == []
+    finally:
+        injecting.engine.remove(injecting.name)
+        injecting.engine.run("image", "rm", "-f", image, check=False)
+
+
+@pytest.mark.parametrize("state", ["started", "absent"])
+def test_leftovers_go_although_the_engine_does_not_answer(
+    injecting: Injecting, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, state: str
+) -> None:
+    injecting.run(env={"A": "the value"})
+    dead = injecting.secrets_dir / "0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0.env"
+    dead.write_text("A=left by a dead run\n")
+    injecting.fault("info", 1, "before", "fail")
+    assert "does not answer" in injecting.run(state=state).msg
+    assert not dead.exists()

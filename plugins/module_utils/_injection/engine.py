@@ -13,6 +13,7 @@ What an engine says of a failure is passed on without any value of the container
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import re
@@ -90,7 +91,7 @@ class Engine:
         seen = [self.look(container_id) for container_id, shown in rows if set(shown.split(",")) & set(names)]
         return {container.name: container for container in seen if container is not None and container.name in names}
 
-    def mount_ids(self) -> set[str]:
+    def mount_paths(self) -> set[str]:
         """Return the directories of mounted secrets that containers of ours refer to."""
         listed = self._query(["ps", "--all", "--no-trunc", "--format={{.ID}}", f"--filter=label={LABEL_NAME}"], "list containers")
         ids = listed.split()
@@ -118,6 +119,7 @@ class Engine:
             exit_code=int(state.get("ExitCode") or 0),
             restarts=int(shown.get("RestartCount") or 0),
             fault=self._clean(str(state.get("Error") or "")),
+            stop_timeout_s=_number((shown.get("Config") or {}).get("StopTimeout")),
         )
 
     def inspect(self, container_id: str) -> dict[str, t.Any] | None:
@@ -141,6 +143,20 @@ class Engine:
         if "no such image" in error.lower() or "image not known" in error.lower() or "failed to find image" in error.lower():
             return None
         raise EngineError(f"{self.command} cannot look for the image {image}: {self._reason(error)}")
+
+    def labels_of_image(self, image: str) -> dict[str, str]:
+        """Return the labels that an image hands on to its containers; none where it is not here any more."""
+        code, output, unused_error = self._run(["image", "inspect", "--format={{json .Config.Labels}}", image])
+        try:
+            found = json.loads(output) if code == 0 else None
+        except ValueError:
+            found = None
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def instance(self) -> str:
+        """Return a name for this engine with this storage: another instance knows other containers."""
+        return f"{self.command}-{hashlib.sha256(chr(10).join(self._roots).encode('utf-8')).hexdigest()[:8]}"
 
     def pull(self, image: str) -> None:
         """Fetch an image.
@@ -196,13 +212,13 @@ class Engine:
         if code != 0:
             raise EngineError(f"{self.command} did not start the container {container.name}: {self._reason(error)}")
 
-    def stop(self, container_id: str, *, stop_timeout_s: float) -> None:
-        """Stop a container, as gently as it was made to be stopped.
+    def stop(self, container: Container) -> None:
+        """Stop a container, as gently as it was made to be stopped, and in the time that it was made to have for that.
 
         Raises:
             EngineError: it still runs.
         """
-        code, unused_output, error = self._run(["stop", container_id], timeout_s=self._timeout_s + max(0, stop_timeout_s))
+        code, unused_output, error = self._run(["stop", container.container_id], timeout_s=self._timeout_s + container.stop_timeout_s)
         if code != 0:
             raise EngineError(f"{self.command} did not stop the container: {self._reason(error)}")
 
@@ -310,6 +326,11 @@ class Podman(Engine):
 
 
 ENGINES: t.Mapping[str, t.Type[Engine]] = {"docker": Docker, "podman": Podman}
+
+
+def _number(given: t.Any) -> float:
+    """Return how long a container may take to end; the engines' default where it does not say."""
+    return float(given) if isinstance(given, int) and given >= 0 else 10.0
 
 
 def _bare(image_id: str) -> str:

@@ -16,7 +16,7 @@ import contextlib
 import os
 import typing as t
 
-from .._errors import EngineError, ServosError
+from .._errors import EngineError, InjectionError, ServosError
 from .._system.ephemeral import EphemeralFolder, require_private
 from .._system.files import remove_if_only
 from .._system.locks import exclusive_lock
@@ -27,7 +27,7 @@ from .plan import Container, Difference, Plan, Seen, difference_of, plan_absent,
 from .replace import Change
 from .residue import residue_of
 from .variables import split_by_way
-from .wanted import NEW, OLD, Wanted
+from .wanted import LABEL_NAME, NEW, OLD, Wanted
 
 
 def inject(wanted: Wanted, engine: Engine, *, write: bool) -> dict[str, t.Any]:
@@ -45,19 +45,21 @@ def inject(wanted: Wanted, engine: Engine, *, write: bool) -> dict[str, t.Any]:
     is_new = not require_private(secrets_dir)
     if wanted.is_mounted and wanted.params["state"] == "started":
         require_memory(wanted.params["mount_dir"])
-    engine.require()
     work = _bring_up if wanted.params["state"] == "started" else _take_away
     if not write:
+        engine.require()
         with contextlib.ExitStack() as stack:
             seen_folder = None if is_new else stack.enter_context(EphemeralFolder(secrets_dir, write=False))
-            return work(wanted, engine, seen_folder, write=False)
+            return work(wanted, engine, seen_folder, [] if seen_folder is None else seen_folder.leftovers(), write=False)
     with EphemeralFolder(secrets_dir) as folder:
+        removed = folder.sweep_files()  # before the engine is asked for anything: it may be down
+        engine.require()
         lock_path = os.path.join(folder.path, f"{engine.command}-{wanted.name}.lock")
         purpose = f"servos_secret_inject state={wanted.params['state']}"
         try:
             with exclusive_lock(lock_path, purpose=purpose, what=f"the container {wanted.name}"):
                 engine.wait_for_orphans()
-                return work(wanted, engine, folder, write=True)
+                return work(wanted, engine, folder, removed, write=True)
         finally:
             if is_new:
                 remove_if_only(folder.path, lock_path)
@@ -71,16 +73,19 @@ def sweep_after_death(secrets_dir: str) -> None:
                 folder.sweep_files()
 
 
-def _bring_up(wanted: Wanted, engine: Engine, folder: EphemeralFolder | None, *, write: bool) -> dict[str, t.Any]:
+def _bring_up(
+    wanted: Wanted, engine: Engine, folder: EphemeralFolder | None, removed: list[str], *, write: bool
+) -> dict[str, t.Any]:
     by_file, by_environment = split_by_way(wanted.environment, is_verbatim=engine.is_verbatim)
-    removed = _sweep(wanted, engine, folder, write=write)
     seen = _seen(wanted, engine)
+    _refuse_marked_image(wanted, engine)
+    removed = removed + (_swept_mounts(wanted, engine, seen) if write else [])
     image_id = _image(wanted, engine, write=write)
     digests = wanted.digests(_node_key(folder, write=write))
 
     def differs(container: Container) -> Difference:
         return difference_of(
-            container, image_id=image_id, options=digests[0], secrets=digests[1], has_files=_has_files(wanted, engine, container)
+            container, image_id=image_id, options=digests[0], secrets=digests[1], has_files=_has_files(wanted, container)
         )
 
     plan = plan_started(seen, differs)
@@ -94,17 +99,17 @@ def _bring_up(wanted: Wanted, engine: Engine, folder: EphemeralFolder | None, *,
             container = _carried_out(plan, change, seen)
         except ServosError:
             with contextlib.suppress(ServosError):  # the first error is the one to tell
-                _swept_mounts(wanted, engine)
+                _swept_mounts(wanted, engine, seen)
             raise
         if plan.action == "replaced" or plan.drops_old or plan.repairs:
-            _swept_mounts(wanted, engine)  # those of the container that is gone
+            _swept_mounts(wanted, engine, seen)  # those of the container that is gone
         image_id = container.image_id
         result["env_file"], result["timings"] = change.env_file, change.timings
     if container is not None and (write or not result["changed"]):
         result["container_id"] = container.container_id
         result["residue"] = residue_of(
             engine, container, wanted, env_file=(result["env_file"] or {}).get("path"), secrets_dir=wanted.params["secrets_dir"],
-            mounted=_mounted_path(wanted, engine, container),
+            mounted=container.mount_path,
         )
     result["image_id"] = image_id
     result["_after"] = {
@@ -127,18 +132,20 @@ def _carried_out(plan: Plan, change: Change, seen: Seen) -> Container:
     return current
 
 
-def _take_away(wanted: Wanted, engine: Engine, folder: EphemeralFolder | None, *, write: bool) -> dict[str, t.Any]:
-    removed = _sweep(wanted, engine, folder, write=write)
+def _take_away(
+    wanted: Wanted, engine: Engine, unused_folder: EphemeralFolder | None, removed: list[str], *, write: bool
+) -> dict[str, t.Any]:
     seen = _seen(wanted, engine)
+    removed = removed + (_swept_mounts(wanted, engine, seen) if write else [])
     plan = plan_absent(seen)
     result = _told(wanted, plan, removed, seen)
     if write and plan.action == "removed":
         for container in (seen.new, seen.current, seen.old):
             if container is not None:
                 if container.is_active:
-                    engine.stop(container.container_id, stop_timeout_s=wanted.stop_timeout_s)
+                    engine.stop(container)
                 engine.remove(container.container_id)
-        _swept_mounts(wanted, engine)
+        _swept_mounts(wanted, engine, seen)
     result["_after"] = {"container": "absent"}
     return result
 
@@ -160,8 +167,18 @@ def _seen(wanted: Wanted, engine: Engine) -> Seen:
     names = [wanted.name, wanted.name + NEW, wanted.name + OLD]
     found = engine.find(names)
     seen = Seen(*(found.get(name) for name in names))
-    seen.refuse_strangers(wanted.name)
+    # What was made of an image of ours, by hand, has our labels and is a stranger's all the same.
+    inherited = [container.name for container in seen if container is not None and LABEL_NAME in engine.labels_of_image(container.image_id)]
+    seen.refuse_strangers(wanted.name, inherited)
     return seen
+
+
+def _refuse_marked_image(wanted: Wanted, engine: Engine) -> None:
+    if LABEL_NAME in engine.labels_of_image(wanted.image):
+        raise InjectionError(
+            f"the image {wanted.image} was made from a container of this module and holds its secrets and labels; nothing was changed; "
+            "use the image that it came from"
+        )
 
 
 def _image(wanted: Wanted, engine: Engine, *, write: bool) -> str | None:
@@ -187,27 +204,15 @@ def _node_key(folder: EphemeralFolder | None, *, write: bool) -> bytes:
     return (read_node_key(folder) if folder is not None else None) or os.urandom(32)
 
 
-def _sweep(wanted: Wanted, engine: Engine, folder: EphemeralFolder | None, *, write: bool) -> list[str]:
-    if folder is None:
-        return []
-    if not write:
-        return folder.leftovers()
-    return folder.sweep_files() + _swept_mounts(wanted, engine)
+def _swept_mounts(wanted: Wanted, engine: Engine, seen: Seen) -> list[str]:
+    """Sweep where mounted secrets would lie now, and where those of the containers that were seen do."""
+    folders = {folder_path(wanted.params["mount_dir"], engine.instance)}
+    folders.update(os.path.dirname(container.mount_path) for container in seen if container is not None and container.mount_path)
+    return [path for folder in sorted(folders) for path in sweep_mounts(folder, engine.mount_paths)]
 
 
-def _swept_mounts(wanted: Wanted, engine: Engine) -> list[str]:
-    return sweep_mounts(wanted.params["mount_dir"], engine.command, engine.mount_ids)
-
-
-def _mounted_path(wanted: Wanted, engine: Engine, container: Container) -> str | None:
-    if container.mount_id is None:
-        return None
-    return os.path.join(folder_path(wanted.params["mount_dir"], engine.command), container.mount_id)
-
-
-def _has_files(wanted: Wanted, engine: Engine, container: Container) -> bool:
-    path = _mounted_path(wanted, engine, container)
-    return not wanted.is_mounted or (path is not None and holds_files(path, wanted))
+def _has_files(wanted: Wanted, container: Container) -> bool:
+    return not wanted.is_mounted or (container.mount_path is not None and holds_files(container.mount_path, wanted))
 
 
 __all__ = ("inject", "sweep_after_death")

@@ -37,9 +37,9 @@ def require_memory(path: str) -> str:
     return kind
 
 
-def folder_path(mount_dir: str, engine: str) -> str:
-    """Return where the directories of one engine's containers lie: each engine knows its own containers only."""
-    return os.path.join(mount_dir, engine)
+def folder_path(mount_dir: str, instance: str) -> str:
+    """Return where the directories of one engine's containers lie: each instance knows its own containers only."""
+    return os.path.join(mount_dir, instance)
 
 
 def write_files(descriptor: int, path: str, wanted: Wanted) -> None:
@@ -85,16 +85,15 @@ def holds_files(path: str, wanted: Wanted) -> bool:
     return True
 
 
-def sweep_mounts(mount_dir: str, engine: str, needed: t.Callable[[], t.Container[str]]) -> list[str]:
-    """Remove the directories that no container refers to. Returns their paths.
+def sweep_mounts(path: str, needed: t.Callable[[], t.Iterable[str]]) -> list[str]:
+    """Remove the directories in a folder that no container refers to; C(needed) returns the paths of the others.
 
-    Effects: none where there is no such folder.
+    Effects: none where there is no such folder. Returns the paths of those that were removed.
     """
-    path = folder_path(mount_dir, engine)
-    if not (require_private(mount_dir) and require_private(path)):
+    if not (require_private(os.path.dirname(path)) and require_private(path)):
         return []
     with EphemeralFolder(path) as folder:
-        return folder.sweep_directories(needed)
+        return folder.sweep_directories(lambda: {os.path.basename(other) for other in needed()})
 
 
 __all__ = ("folder_path", "holds_files", "mount_words", "require_memory", "sweep_mounts", "write_files")

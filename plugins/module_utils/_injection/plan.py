@@ -31,6 +31,7 @@ class Container(t.NamedTuple):
     exit_code: int
     restarts: int
     fault: str = ""
+    stop_timeout_s: float = 10.0
 
     @property
     def is_running(self) -> bool:
@@ -48,8 +49,8 @@ class Container(t.NamedTuple):
         return self.status in ("created", "configured", "initialized", "unknown")
 
     @property
-    def mount_id(self) -> str | None:
-        """Return the name of the directory of its mounted secrets."""
+    def mount_path(self) -> str | None:
+        """Return the directory of its mounted secrets."""
         return self.labels.get(LABEL_MOUNT)
 
 
@@ -60,14 +61,14 @@ class Seen(t.NamedTuple):
     new: t.Optional[Container]
     old: t.Optional[Container]
 
-    def refuse_strangers(self, name: str) -> None:
-        """Refuse containers that this module did not make.
+    def refuse_strangers(self, name: str, inherited: t.Container[str] = ()) -> None:
+        """Refuse containers that this module did not make; those named in C(inherited) have their labels from their image.
 
         Raises:
             InjectionError: naming the container.
         """
         for container in self:
-            if container is not None and container.labels.get(LABEL_NAME) != name:
+            if container is not None and (container.labels.get(LABEL_NAME) != name or container.name in inherited):
                 raise InjectionError(
                     f"there is a container {container.name} that was not made by servos_secret_inject; nothing was changed; "
                     "remove or rename it, or choose another name"

@@ -68,7 +68,7 @@ class Change:
         try:
             if current is not None:
                 if current.is_active:
-                    self._engine.stop(current.container_id, stop_timeout_s=self._wanted.stop_timeout_s)
+                    self._engine.stop(current)
                 self._engine.rename(current.container_id, self._wanted.name + OLD)
             self._engine.rename(container_id, self._wanted.name)
         except ServosError as error:
@@ -109,11 +109,11 @@ class Change:
         if not wanted.is_mounted:
             return self._create_with_file(words)
         mount_id = str(uuid.uuid4())
-        with EphemeralFolder(folder_path(wanted.params["mount_dir"], self._engine.command)) as folder:
+        with EphemeralFolder(folder_path(wanted.params["mount_dir"], self._engine.instance)) as folder:
             path = os.path.join(folder.path, mount_id)
             with folder.held_directory(mount_id) as descriptor:
                 write_files(descriptor, path, wanted)
-                return self._create_with_file([*words, f"--label={LABEL_MOUNT}={mount_id}", *mount_words(path, wanted)])
+                return self._create_with_file([*words, f"--label={LABEL_MOUNT}={path}", *mount_words(path, wanted)])
 
     def _create_with_file(self, words: list[str]) -> str:
         if not self._by_file:
@@ -131,6 +131,14 @@ class Change:
             wanted.name + NEW, words, wanted.image, wanted.command, networks=wanted.networks, environment=self._by_environment
         )
         self.timings["create_s"] = round(time.monotonic() - began, 6)
+        created = self._engine.look(container_id)
+        if created is None or created.labels.get(LABEL_NAME) != wanted.name or not {LABEL_OPTIONS, LABEL_SECRETS} <= set(created.labels):
+            if created is not None:
+                self._engine.remove(container_id)
+            raise InjectionError(
+                f"{self._engine.command} made no container {wanted.name} of these options; does a word of extra_args take the next one "
+                "as its value? write --option=value in one word; the container that was there is untouched"
+            )
         return container_id
 
     def _watch(self, container: Container) -> Container:
@@ -165,10 +173,13 @@ class Change:
                 return "it was removed, and the one before it is gone; run again"
             if seen.name != self._wanted.name:
                 self._engine.rename(seen.container_id, self._wanted.name)
+            if not old.is_active:
+                return f"it was removed with its output, and the one before it is as it was, {seen.status}"
             if not seen.is_running:
                 self._engine.start(seen)
+            self._watch(seen)
         except ServosError as error:
-            return f"and the one before it could not be brought back ({error}); run again"
+            return f"and the one before it could not be brought back ({error}); see what it lacks, then run again"
         return "it was removed with its output, and the one before it runs again"
 
     def _discard_new(self) -> None:

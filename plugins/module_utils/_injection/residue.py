@@ -54,6 +54,7 @@ def _needles(name: str, value: str) -> list[bytes]:
     text = value if len(value) >= _TELLING else f"{name}={value}"
     plain = json.dumps(text, ensure_ascii=False)[1:-1]
     go = plain.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    go = go.replace("\\b", "\\u0008").replace("\\f", "\\u000c") if {"\b", "\f"} & set(text) else go
     forms = {text, plain, go, go.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029"), json.dumps(text)[1:-1]}
     return sorted(form.encode("utf-8") for form in forms)
 

@@ -46,6 +46,7 @@ _LISTS = {
     "security_opt": "--security-opt",
 }
 _SWITCHES = {"read_only": "--read-only", "init": "--init"}
+_ENDLESS = 1_000_000
 _OTHERS = ("command", "networks", "labels", "extra_args")
 _OF_MOUNTS = ("mount_dir", "mount_target", "mount_mode", "mount_uid", "mount_gid")
 
@@ -68,6 +69,7 @@ class Wanted:
             raise InjectionError(
                 f"name: {self.name!a} is no container's name; letters, digits, '_', '.' and '-', at least two, not ending in {NEW} or {OLD}"
             )
+        self._check_limits()
         if params["state"] == "started":
             self._check()
 
@@ -125,11 +127,12 @@ class Wanted:
         """Return the networks, the first one first."""
         return list(self.params.get("networks") or ())
 
-    @property
-    def stop_timeout_s(self) -> float:
-        """Return how long the container may take to end, by its own word or the engines' default."""
-        given = self.params.get("stop_timeout")
-        return 10 if given is None else given
+    def _check_limits(self) -> None:
+        for name, least in (("timeout", 0.1), ("pull_timeout", 0.1), ("settle", 0)):
+            if not least <= self.params[name] < _ENDLESS:
+                raise InjectionError(f"{name}: a number of seconds, {least} at least and less than {_ENDLESS}")
+        if re.search(r'[,"\n\r]', self.params["secrets_dir"]):
+            raise InjectionError("secrets_dir: a path without commas, quotes and line ends, since the engine would read them")
 
     def _check(self) -> None:
         if not self.image or self.image.startswith("-") or any(char.isspace() for char in self.image):
@@ -151,7 +154,9 @@ class Wanted:
         params = self.params
         if params.get("restart_policy") is not None and not _RESTART.fullmatch(params["restart_policy"]):
             raise InjectionError("restart_policy: one of no, on-failure, on-failure:N, always, unless-stopped")
-        for name in params.get("labels") or {}:
+        for name, value in (params.get("labels") or {}).items():
+            if value is None:
+                raise InjectionError(f"labels: {name!a} has no value; give it one, or an empty text")
             if not name or name.startswith("servos.ops.") or "=" in name:
                 raise InjectionError(f"labels: {name!a} cannot be set; labels of servos.ops.* are this module's own, and a name has no '='")
         for word in params.get("extra_args") or ():

@@ -14,6 +14,7 @@ import re
 import pytest
 from ansible_collections.servos.ops.plugins.module_utils._errors import EngineError, InjectionError
 from ansible_collections.servos.ops.plugins.module_utils._injection import engine as engines
+from ansible_collections.servos.ops.plugins.module_utils._injection import plan
 
 SHOWN = {
     "Id": "c1", "Name": "/app", "Image": "sha256:abc", "RestartCount": 2,
@@ -84,7 +85,7 @@ def test_docker_joins_further_networks_by_itself_and_podman_at_once():
 def test_a_container_as_it_is_shown(kind):
     made, unused = engine(kind, container_inspect=(0, json.dumps([SHOWN]), ""))
     seen = made.look("c1")
-    assert (seen.name, seen.status, seen.image_id, seen.exit_code, seen.restarts, seen.mount_id) == ("app", "exited", "abc", 3, 2, "m1")
+    assert (seen.name, seen.status, seen.image_id, seen.exit_code, seen.restarts, seen.mount_path) == ("app", "exited", "abc", 3, 2, "m1")
     assert seen.fault == "no *** here"
 
 
@@ -105,9 +106,9 @@ def test_a_container_that_is_gone(said):
 def test_directories_are_needed_as_long_as_it_is_not_known_that_they_are_not():
     made, unused = engine(ps=(0, "c1\n", ""), container_inspect=(1, "", "Cannot connect to the Docker daemon"))
     with pytest.raises(EngineError):
-        made.mount_ids()
+        made.mount_paths()
     made, unused = engine(ps=(0, "c1\n", ""), container_inspect=(0, json.dumps([SHOWN]), ""))
-    assert made.mount_ids() == {"m1"}
+    assert made.mount_paths() == {"m1"}
 
 
 @pytest.mark.parametrize(
@@ -131,7 +132,7 @@ def test_the_reason_is_the_engines_own_last_line_without_secrets(said, wanted):
 def test_a_call_that_does_not_end(code):
     made, unused = engine(stop=(code, "", ""))
     with pytest.raises(EngineError, match="docker stop did not end within 12 s"):
-        made.stop("c1", stop_timeout_s=5)
+        made.stop(plan.Container("c1", "app", "running", "abc", {}, 1, 0, 0, stop_timeout_s=5))
 
 
 def test_too_much_for_linux_is_said_so():

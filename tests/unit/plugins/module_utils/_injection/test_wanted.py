@@ -13,7 +13,7 @@ from ansible_collections.servos.ops.plugins.module_utils._injection.wanted impor
 PARAMS = {
     "name": "app", "state": "started", "image": "box:1", "delivery": "env_file", "allow_empty": False, "mount_dir": "/run/servos/secrets",
     "mount_target": "/run/secrets", "mount_mode": "0444", "mount_uid": None, "mount_gid": None, "read_only": False, "init": False,
-    "timeout": 120, "settle": 1, "pull": "missing", "secrets_dir": "/var/lib/servos/secrets",
+    "timeout": 120, "pull_timeout": 600, "settle": 1, "pull": "missing", "secrets_dir": "/var/lib/servos/secrets",
 }
 
 
@@ -70,6 +70,13 @@ def test_mounted_secrets_are_no_variables_but_their_paths_are():
         ({"name": "app\n"}, "name"),
         ({"name": "app.servos-ops-new"}, "name"),
         ({"image": "-v"}, "image"),
+        ({"settle": float("nan")}, "settle"),
+        ({"settle": float("inf")}, "settle"),
+        ({"settle": -1}, "settle"),
+        ({"timeout": 0}, "timeout"),
+        ({"pull_timeout": -1}, "pull_timeout"),
+        ({"secrets_dir": "/a,b"}, "secrets_dir"),
+        ({"labels": {"a": None}}, "labels"),
         ({"image": "a b"}, "image"),
         ({"image": None}, "image"),
         ({"restart_policy": "on-failure:x"}, "restart_policy"),
