@@ -21,6 +21,8 @@ import json, os, signal, subprocess, sys, time
 from ansible_collections.servos.ops.plugins.module_utils._errors import ApiError, ServosError, UnknownOutcomeError
 from ansible_collections.servos.ops.plugins.module_utils._system import detached
 
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests under nohup(1) hands it down ignored
+
 def outcome(work):
     before = os.getpid()
     try:
