@@ -101,7 +101,6 @@ class Sshd:
         self._config = config
         self._program, self._environment = find()
         self._processes: list[subprocess.Popen[bytes]] = []
-        self._made_run = False
 
     @property
     def identity(self) -> Path:
@@ -140,8 +139,7 @@ class Sshd:
         if os.geteuid():
             return argv
         run = Path("/run/sshd")
-        self._made_run = self._made_run or not run.exists()
-        run.mkdir(mode=0o755, exist_ok=True)
+        run.mkdir(mode=0o755, exist_ok=True)  # empty, and left: each sshd looks for it at each connection, also those of other runs
         try:
             pwd.getpwnam("sshd")
         except KeyError:
@@ -171,6 +169,3 @@ class Sshd:
                 process.kill()
                 process.wait(timeout=10)
         self._processes.clear()
-        if self._made_run:
-            with contextlib.suppress(OSError):  # another one may be using it
-                Path("/run/sshd").rmdir()
