@@ -33,6 +33,8 @@ STEPS = [
     ("rm", 1, "after"),
 ]
 each_step = pytest.mark.parametrize(("verb", "call", "moment"), STEPS, ids=str)
+# Where the engines do not differ, one of them is enough.
+by_docker = pytest.mark.parametrize("engine", ["docker"], indirect=True)
 DELIVERED = [("env_file", *step) for step in STEPS] + [("mount", *step) for step in STEPS if step[0] in ("create", "start")]
 
 
@@ -106,6 +108,7 @@ def test_the_worker_killed_at_a_step_is_swept_after_by_the_one_who_waits(
     assert value_in(injecting) == NEW["A"]
 
 
+@by_docker
 @pytest.mark.parametrize(("verb", "call", "moment"), STEPS[:9], ids=str)
 def test_a_cut_replacement_that_is_not_wanted_any_more_ends_with_the_old_secrets(
     injecting: Injecting, verb: str, call: int, moment: str
@@ -124,6 +127,7 @@ def test_a_cut_replacement_that_is_not_wanted_any_more_ends_with_the_old_secrets
     assert injecting.engine.inspect(injecting.name)["Id"] == first
 
 
+@by_docker
 @each_step
 def test_a_command_that_fails_leaves_the_old_one_running_or_the_new_one(
     injecting: Injecting, verb: str, call: int, moment: str
