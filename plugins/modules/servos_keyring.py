@@ -168,7 +168,9 @@ def main() -> None:
             done = act(installation, write=False)
         else:
             purpose = f"servos_keyring state={module.params['state']}"
-            done = run_acting(installation, lambda: act(installation, write=True), purpose=purpose)
+            done = run_acting(
+                installation, lambda: act(installation, write=True), purpose=purpose, rotation_id=module.params["rotation_id"]
+            )
         return dict(done, _before=before, _after=fingerprints_of(installation))
 
     run_module(module, work)

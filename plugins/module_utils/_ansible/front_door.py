@@ -56,15 +56,26 @@ def installation_of(module: AnsibleModule) -> Installation:
     return Installation(module.params, run=lambda argv: run_command(module, argv))
 
 
-def run_acting(installation: Installation, work: t.Callable[[], dict[str, t.Any]], *, purpose: str) -> dict[str, t.Any]:
-    """Run work that changes things: under the installation's lock, in a process that outlives the connection."""
+def run_acting(
+    installation: Installation, work: t.Callable[[], dict[str, t.Any]], *, purpose: str, rotation_id: str | None = None
+) -> dict[str, t.Any]:
+    """Run work that changes things: under the installation's lock, in a process that outlives the connection.
+
+    C(purpose) and C(rotation_id) (else the one that is under way) are what a second run is told of this one.
+    """
 
     def locked() -> dict[str, t.Any]:
         is_new = not os.path.lexists(installation.state_dir)
         ensure_private_directory(installation.state_dir)
         try:
-            with exclusive_lock(installation.keyring.lock_path, purpose=purpose):
-                return work()
+            named = rotation_id or installation.keyring.record().get("rotation_id")
+            described = f"{purpose} (rotation {named})" if named else purpose
+            with exclusive_lock(installation.keyring.lock_path, purpose=described) as killed:
+                done = work()
+                if killed:
+                    text = f"an earlier run was killed before it ended: {killed}; its lock was taken over, and this run went on from there"
+                    done["_warnings"] = [*done.get("_warnings", ()), text]
+                return done
         finally:
             if is_new:
                 remove_if_only(installation.state_dir, installation.keyring.lock_path)

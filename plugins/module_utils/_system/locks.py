@@ -7,7 +7,8 @@
 """One run at a time on one installation.
 
 The lock is the kernel's (flock(2)), so it ends with the process that holds it, however that ends; the text in the
-file only says who holds it.
+file only says who holds it. Who lets go of the lock empties the file: a text in a file that nobody holds tells of a run that
+was killed.
 """
 
 from __future__ import annotations
@@ -27,10 +28,12 @@ _POLL_S = 0.01
 
 
 @contextlib.contextmanager
-def exclusive_lock(path: str, *, purpose: str, wait_s: float = 0, what: str = "this installation") -> t.Iterator[None]:
+def exclusive_lock(path: str, *, purpose: str, wait_s: float = 0, what: str = "this installation") -> t.Iterator[str | None]:
     """Hold the lock file for the length of a with block; wait for it no longer than C(wait_s) seconds.
 
-    Effects: makes the file (0600), writes host, process id, start time (UTC) and C(purpose) into it.
+    Effects: makes the file (0600), writes host, user, process id, start time (UTC) and C(purpose) into it; empties it at the end.
+
+    Yields who held it last and was killed, in words, or None.
 
     Raises:
         HeldLockError: naming who holds it.
@@ -48,8 +51,13 @@ def exclusive_lock(path: str, *, purpose: str, wait_s: float = 0, what: str = "t
                     f"another run is at work on {what}: {_holder(descriptor)}; wait for it to end, then run again"
                 )
             time.sleep(_POLL_S)
+        killed = _holder(descriptor) if os.fstat(descriptor).st_size else None
         _sign(descriptor, path, purpose)
-        yield
+        try:
+            yield killed
+        finally:
+            with contextlib.suppress(OSError):  # a text that stays only makes the next run say that we were killed
+                os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
 
@@ -67,7 +75,7 @@ def _sign(descriptor: int, path: str, purpose: str) -> None:
     """Write into the lock file who holds it."""
     try:
         started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        note = {"host": socket.gethostname(), "pid": os.getpid(), "since": started, "purpose": purpose}
+        note = {"host": socket.gethostname(), "user": _user(), "pid": os.getpid(), "since": started, "purpose": purpose}
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(note).encode("utf-8"), 0)
     except OSError as error:
@@ -77,9 +85,14 @@ def _sign(descriptor: int, path: str, purpose: str) -> None:
 def _holder(descriptor: int) -> str:
     try:
         note = json.loads(os.pread(descriptor, 4096, 0).decode("utf-8"))
-        return f"{note['purpose']} on {note['host']} since {note['since']} (process {note['pid']})"
+        return f"{note['purpose']} by {note.get('user', 'nobody named')} on {note['host']} since {note['since']} (process {note['pid']})"
     except (ValueError, KeyError, TypeError):
-        return "it has not said who it is"
+        return "one that has not said who it is"
+
+
+def _user() -> str:
+    """Name the user behind this process: who called sudo, else whose it is."""
+    return os.environ.get("SUDO_USER") or os.environ.get("LOGNAME") or f"uid {os.getuid()}"
 
 
 __all__ = ("exclusive_lock", "take_lock")

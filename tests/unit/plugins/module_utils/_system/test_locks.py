@@ -24,7 +24,7 @@ os.pwrite(descriptor, sys.argv[2].encode(), 0)
 sys.stdout.write("ready\\n"); sys.stdout.flush()
 sys.stdin.readline()
 """
-NOTE = json.dumps({"host": "control-2", "pid": 4711, "since": "2026-01-01T00:00:00Z", "purpose": "rotate"})
+NOTE = json.dumps({"host": "control-2", "user": "ada", "pid": 4711, "since": "2026-01-01T00:00:00Z", "purpose": "rotate"})
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_a_second_process_is_refused_and_told_who(spawn, path):
     with pytest.raises(HeldLockError) as caught:
         with exclusive_lock(path, purpose="retire"):
             pytest.fail("the lock was held")
-    assert [word for word in ("rotate", "control-2", "4711", "2026-01-01T00:00:00Z") if word not in str(caught.value)] == []
+    assert [word for word in ("rotate", "ada", "control-2", "4711", "2026-01-01T00:00:00Z") if word not in str(caught.value)] == []
     with open(path) as stream:
         assert stream.read() == NOTE
 
@@ -51,17 +51,20 @@ def test_a_second_process_is_refused_and_told_who(spawn, path):
 @pytest.mark.parametrize("note", ["", "{", "[]", "null", '{"pid": 1}', "\u00ff"], ids=ascii)
 def test_a_holder_that_has_not_said_who_it_is(spawn, path, note):
     hold(spawn, path, note)
-    with pytest.raises(HeldLockError, match="it has not said who it is"):
+    with pytest.raises(HeldLockError, match="has not said who it is"):
         with exclusive_lock(path, purpose="x"):
             pass
 
 
-def test_a_killed_holder_frees_it(spawn, path):
+def test_a_killed_holder_frees_it_and_is_named_once(spawn, path):
     child = hold(spawn, path)
     child.kill()
     child.wait()
-    with exclusive_lock(path, purpose="x"):
-        pass
+    with exclusive_lock(path, purpose="x") as killed:
+        assert killed is not None
+        assert [word for word in ("rotate", "ada", "control-2", "4711", "2026-01-01T00:00:00Z") if word not in killed] == []
+    with exclusive_lock(path, purpose="x") as killed:
+        assert killed is None
 
 
 def test_the_holder_writes_its_note_and_keeps_others_out(spawn, path):
@@ -87,7 +90,7 @@ def test_a_longer_old_note_does_not_shine_through(path):
 
 def test_it_is_not_taken_twice_in_one_process_either(path):
     with exclusive_lock(path, purpose="first"):
-        with pytest.raises(HeldLockError, match="first on "):
+        with pytest.raises(HeldLockError, match="first by "):
             with exclusive_lock(path, purpose="second"):
                 pass
 
@@ -96,8 +99,8 @@ def test_an_error_inside_frees_it(path):
     with pytest.raises(ZeroDivisionError):
         with exclusive_lock(path, purpose="x"):
             raise ZeroDivisionError
-    with exclusive_lock(path, purpose="x"):
-        pass
+    with exclusive_lock(path, purpose="x") as killed:
+        assert killed is None, "it was not killed"
 
 
 def test_a_program_that_is_started_meanwhile_does_not_inherit_it(spawn, path):
