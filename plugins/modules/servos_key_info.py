@@ -36,6 +36,9 @@ options:
       - Whether to open every value. Without it the data is not looked at, and RV(ignore:phase) is unknown.
     type: bool
     default: true
+  backup_dir:
+    description: List the backups of this database in this directory (see M(servos.ops.servos_backup)).
+    type: path
   probes:
     description:
       - HTTP requests (GET) that make the running application read sealed values back, sent from the managed host.
@@ -129,6 +132,23 @@ process_seen:
   returned: success
   type: bool
   sample: true
+processes:
+  description:
+    - The processes on this host, the service's own included, that were started with a known key in their environment, under
+      whatever name. Not looked at with O(service_manager=none).
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - pid: 4711
+      name: servos
+      key: mk:fedcba9876543210
+      role: active
+processes_unread:
+  description: Number of processes whose environment may not be read; none for root.
+  returned: success
+  type: int
+  sample: 0
 staged_key:
   description: Fingerprint of the staged key.
   returned: success
@@ -181,6 +201,20 @@ canary:
   returned: when O(census=true)
   type: str
   sample: active
+backups:
+  description:
+    - One entry a backup of this database, the newest first, with the keys that open it and the end of its retention. It is where
+      ciphertext under an earlier key is left after a rotation.
+  returned: when O(backup_dir) is given
+  type: list
+  elements: dict
+  sample:
+    - path: /var/lib/servos/backups/servos-20260101T000000.000000Z.db
+      created_at: "2026-01-01T00:00:00Z"
+      expires_at: "2026-01-31T00:00:00Z"
+      keys:
+        mk:0123456789abcdef: 400
+      opens_with: [previous]
 probes:
   description: One entry a probe.
   returned: when O(probes) is given
@@ -199,6 +233,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.servos.ops.plugins.module_utils._ansible.front_door import run_module
 from ansible_collections.servos.ops.plugins.module_utils._ansible.options import installation_options, service_options
 from ansible_collections.servos.ops.plugins.module_utils._apps.probe import run_probes
+from ansible_collections.servos.ops.plugins.module_utils._rotation.backups import backups_by_key
 from ansible_collections.servos.ops.plugins.module_utils._rotation.observe import observe
 
 if t.TYPE_CHECKING:
@@ -220,6 +255,7 @@ def main() -> None:
             installation_options(),
             **service_options(),
             census={"type": "bool", "default": True},
+            backup_dir={"type": "path"},
             probes={"type": "list", "elements": "dict", "options": probe_options},
             probe_timeout={"type": "float", "default": 30},
         ),
@@ -228,7 +264,9 @@ def main() -> None:
 
     def work(installation: Installation) -> dict[str, t.Any]:
         seen = observe(installation, with_census=module.params["census"])
-        result = dict(seen.as_result(), changed=False, _warnings=seen.warnings())
+        result = dict(seen.as_result(), changed=False, _warnings=seen.warnings() + seen.warnings_of_forgotten())
+        if module.params["backup_dir"]:
+            result["backups"] = backups_by_key(installation, seen.keys, module.params["backup_dir"])
         if module.params["probes"]:
             result["probes"] = run_probes(module.params["probes"], timeout_s=module.params["probe_timeout"])
         return result

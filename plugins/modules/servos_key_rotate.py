@@ -174,7 +174,8 @@ next_step:
   type: str
   sample: verify, then retire
 steps:
-  description: What was (in check mode, would be) done; any of C(rewrap), C(swap), C(restart) and C(withdraw).
+  description: What was (in check mode, would be) done; any of C(rewrap), C(swap), C(scrub) (left over from a run that was
+    killed, or else part of C(rewrap)), C(restart) and C(withdraw).
   returned: success
   type: list
   elements: str
@@ -259,6 +260,17 @@ process_seen:
   returned: success
   type: bool
   sample: true
+processes:
+  description: The processes that were started with a known key, as M(servos.ops.servos_key_info) returns them.
+  returned: success
+  type: list
+  elements: dict
+  sample: []
+processes_unread:
+  description: Number of processes whose environment may not be read; none for root.
+  returned: success
+  type: int
+  sample: 0
 staged_key:
   description: Fingerprint of the staged key.
   returned: success

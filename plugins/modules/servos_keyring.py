@@ -55,6 +55,11 @@ options:
       - Without O(rotation_id), a rotation is due when the active key is older than this many days.
       - A key of unknown age is adopted, which starts its clock, and is not rotated.
     type: float
+  readable_backups:
+    description:
+      - With O(state=retired), a directory of backups (see M(servos.ops.servos_backup)). It is refused while one of this
+        database, within its retention, needs a key that would be destroyed.
+    type: path
 """
 
 EXAMPLES = r"""
@@ -142,6 +147,7 @@ def main() -> None:
             state={"type": "str", "choices": ["staged", "active", "retired"], "required": True},
             rotation_id={"type": "str"},
             max_age_days={"type": "float"},
+            readable_backups={"type": "path"},
         ),
         mutually_exclusive=[["new_key", "new_key_file"]],
         supports_check_mode=True,
@@ -152,7 +158,9 @@ def main() -> None:
         if params["state"] == "active":
             return activate(installation, write=write)
         if params["state"] == "retired":
-            return retire(installation, allow_empty=params["allow_empty"], now=now(), write=write)
+            return retire(
+                installation, allow_empty=params["allow_empty"], readable_backups=params["readable_backups"], now=now(), write=write
+            )
         return stage(
             installation, new_key=new_key, rotation_id=params["rotation_id"] or None, max_age_days=params["max_age_days"],
             allow_empty=params["allow_empty"], now=now(), write=write,

@@ -215,6 +215,17 @@ def list_backups(backup_dir: str, *, app: str, database: str | None = None) -> l
     return sorted(found, key=lambda note: str(note.get("created_at")) + note["path"], reverse=True)
 
 
+def backups_by_key(installation: Installation, keys: Keys, backup_dir: str) -> list[dict[str, t.Any]]:
+    """List this database's backups: path, times, values by fingerprint, and the roles of the keys that open them."""
+    roles = {mark: keys.role_of(mark) for mark in keys.by_fingerprint()}
+    listed = []
+    for note in list_backups(backup_dir, app=installation.profile.app, database=installation.database_path()):
+        needed = dict(note.get("keys") or {})
+        shown = {name: note.get(name) for name in ("path", "created_at", "expires_at")}
+        listed.append(dict(shown, keys=needed, opens_with=[roles.get(mark, "none that is kept here") for mark in needed]))
+    return listed
+
+
 def _choose_backup(backup_dir: str, installation: Installation, *, path: str | None) -> dict[str, t.Any]:
     """Return the note of the named backup, or of the newest.
 
@@ -299,4 +310,4 @@ def sha256_of(path: str) -> str:
     return digest.hexdigest()
 
 
-__all__ = ("keep_backups", "list_backups", "prune_backups", "restore_backup", "sha256_of")
+__all__ = ("backups_by_key", "keep_backups", "list_backups", "prune_backups", "restore_backup", "sha256_of")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import socket
 import typing as t
 
 from .._errors import KeyFormatError, KeyMissingError, ServiceError
@@ -17,6 +18,7 @@ from .._keys.envfile import require_plain
 from .._keys.keyring import ROLES
 from .._keys.material import MasterKey, encoding_for_new_key, generate_key, written_like
 from .._system import files
+from .backups import list_backups
 from .due import judge_due, written
 from .installation import Installation
 from .observe import Keys, Observation, observe, read_keys
@@ -166,11 +168,16 @@ def activate(installation: Installation, *, write: bool) -> dict[str, t.Any]:
     return dict(seen.as_result(), changed=True)
 
 
-def retire(installation: Installation, *, allow_empty: bool, now: datetime.datetime, write: bool) -> dict[str, t.Any]:
+def retire(
+    installation: Installation, *, allow_empty: bool, now: datetime.datetime, write: bool, readable_backups: str | None = None
+) -> dict[str, t.Any]:
     """Destroy the previous (and a withdrawn) key once nothing needs it, and the staged copy of the active one.
 
+    Args:
+        readable_backups: a directory of backups that count as needing their key, or None.
+
     Raises:
-        ServosError: a value still needs it, the service runs on it, or a rotation is under way.
+        ServosError: a value or such a backup still needs it, a process runs on it, or a rotation is under way.
     """
     seen = observe(installation)
     keys = seen.keys
@@ -183,6 +190,8 @@ def retire(installation: Installation, *, allow_empty: bool, now: datetime.datet
         )
     if doomed:
         _refuse_retire(seen, active, allow_empty=allow_empty)
+        if readable_backups:
+            _refuse_unreadable(installation, readable_backups, _retired(keys, active), now)
     result = dict(seen.as_result(), changed=bool(doomed), retired=_retired(keys, active))
     if doomed and write:
         # The env file is the only other place of the active key: it must be on disk before its copy goes.
@@ -212,6 +221,25 @@ def _refuse_retire(seen: Observation, active: MasterKey, *, allow_empty: bool) -
             f"the service runs on {seen.process or 'no key (it is stopped)'} and not on the active key {active.fingerprint}; "
             "nothing was destroyed; restart it and verify first"
         )
+    forgotten = seen.forgotten()
+    if forgotten:
+        named = ", ".join(f"{holder} with the {seen.keys.role_of(holder.mark)} key {holder.mark}" for holder in forgotten)
+        raise ServiceError(
+            f"{socket.gethostname()} still runs {named}: what it seals could not be opened any more; nothing was destroyed; "
+            "stop or restart it, run servos.ops.rotate again, then retire"
+        )
+
+
+def _refuse_unreadable(installation: Installation, backup_dir: str, doomed: t.Sequence[str], now: datetime.datetime) -> None:
+    """Refuse to make a backup unreadable that is to be readable until its time has come."""
+    notes = list_backups(backup_dir, app=installation.profile.app, database=installation.database_path())
+    for note in notes:
+        needed = [mark for mark in note.get("keys") or {} if mark in doomed]
+        if needed and str(note.get("expires_at", "")) >= written(now):
+            raise KeyMissingError(
+                f"the backup {note['path']} needs {', '.join(needed)} until {note.get('expires_at')}; nothing was destroyed; "
+                "wait until then, remove it, or let backups go with their key (key_retire_backups)"
+            )
 
 
 def remember_activation(installation: Installation, *, now: datetime.datetime) -> None:

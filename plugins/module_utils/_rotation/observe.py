@@ -14,6 +14,7 @@ from .._errors import ForeignValueError, KeyFormatError, StoreChangedError, Stor
 from .._keys.material import MasterKey, doubts_about
 from .._sealing.aes_gcm import Cipher
 from .census import Census, Reader, take_census
+from .holders import Holder, Holders, find_holders
 from .installation import Installation
 from .plan import NEXT_STEPS, Sight, phase_of
 from .profile import as_profile_entry
@@ -75,11 +76,14 @@ def read_keys(installation: Installation) -> Keys:
 class Observation:
     """Everything that was seen at one moment. C(census) is None where it was not asked for."""
 
-    def __init__(self, *, keys: Keys, process: str | None, pid: int | None, process_seen: bool, census: Census | None) -> None:
+    def __init__(
+        self, *, keys: Keys, process: str | None, pid: int | None, process_seen: bool, holders: Holders, census: Census | None
+    ) -> None:
         self.keys = keys
         self.process = process
         self.pid = pid
         self.process_seen = process_seen
+        self.holders = holders
         self.census = census
 
     @property
@@ -101,6 +105,21 @@ class Observation:
     def phase(self) -> str | None:
         """The phase; None without a census, since nothing is known about the data then."""
         return phase_of(self.sight) if self.census is not None else None
+
+    def forgotten(self) -> list[Holder]:
+        """Return the processes, other than the service's main one, that run with a key that is not in force (any more)."""
+        marks = {mark for mark in self.keys.by_fingerprint() if mark != self.sight.env}
+        return [holder for holder in self.holders.of(marks) if holder.pid != self.pid]
+
+    def warnings_of_forgotten(self) -> list[str]:
+        """Say which processes are left behind once the service runs on the key in force; until then they may be the service's own."""
+        if self.process != self.sight.env:
+            return []
+        return [
+            f"{holder} still runs with the {self.keys.role_of(holder.mark)} key {holder.mark}, and only that key opens what it seals: "
+            "stop or restart it, then run again"
+            for holder in self.forgotten()
+        ]
 
     def warnings(self) -> list[str]:
         """Say what is lawful but deserves a look."""
@@ -175,6 +194,11 @@ class Observation:
             "staged_key": sight.staged,
             "previous_key": sight.previous,
             "withdrawn_key": sight.withdrawn,
+            "processes": [
+                {"pid": holder.pid, "name": holder.name, "key": holder.mark, "role": self.keys.role_of(holder.mark)}
+                for holder in self.holders.found
+            ],
+            "processes_unread": self.holders.unread,
         }
         if self.census is not None:
             shown["census"] = census_rows(self.census, self.keys)
@@ -217,14 +241,17 @@ def observe(
     if not known.by_fingerprint():
         raise KeyFormatError("no key is known here")
     service = installation.service()
-    process, pid = installation.process_key() if service is not None else (None, None)
+    process, pid, holders = None, None, Holders((), 0)
+    if service is not None:
+        process, pid = installation.process_key()
+        holders = find_holders(known.by_fingerprint().values())
     census = None
     if with_census:
         if reader is not None:
             census = take_census(reader, installation.profile, known.ciphers())
         else:
             census = _census_from_disk(installation, known)
-    return Observation(keys=known, process=process, pid=pid, process_seen=service is not None, census=census)
+    return Observation(keys=known, process=process, pid=pid, process_seen=service is not None, holders=holders, census=census)
 
 
 def _census_from_disk(installation: Installation, keys: Keys) -> Census:

@@ -51,7 +51,7 @@ def rotate(
     result = _described(before)
     if not write:
         result.update(_forecast(before, target, steps, expect_staged))
-        result["_warnings"] = before.warnings()
+        result["_warnings"] = before.warnings() + before.warnings_of_forgotten()
         return result
     if new_key is not None:
         installation.keyring.write("staged", new_key)
@@ -62,7 +62,7 @@ def rotate(
         # The same id must not count as done any more.
         installation.keyring.remember(rotation_id=None, withdrawn_id=installation.keyring.record().get("rotation_id"))
     result.update(after.as_result(), changed=bool(steps), steps=steps, **walk.did)
-    result["_warnings"] = before.warnings() + walk.warnings
+    result["_warnings"] = before.warnings() + walk.warnings + after.warnings_of_forgotten()
     result["_after"] = _shown(after)
     return result
 

@@ -69,4 +69,15 @@ class Run:
             return False
 
 
-__all__ = ("UNTIL", "Run", "WalkOptions")
+def scrub_is_due(installation: Installation) -> bool:
+    """Tell whether values were rewrapped and no scrub has followed: what they were under before may lie in free pages."""
+    return bool(installation.keyring.record().get("scrub_due"))
+
+
+def remember_scrub(installation: Installation, *, is_due: bool) -> None:
+    """Write down whether a scrub is due, which looking at the data would tell only at the cost of reading all of its pages."""
+    if is_due != scrub_is_due(installation):
+        installation.keyring.remember(scrub_due=is_due)
+
+
+__all__ = ("UNTIL", "Run", "WalkOptions", "remember_scrub", "scrub_is_due")

@@ -21,7 +21,7 @@ from .api_step import require_api, rotate_by_api
 from .data_step import rewrap_data
 from .installation import Installation
 from .observe import Keys, Observation, observe
-from .run import Run, WalkOptions
+from .run import Run, WalkOptions, remember_scrub, scrub_is_due
 from .window import Window
 
 
@@ -116,13 +116,15 @@ class Walk:
         return seen.sight.count_elsewhere(target.fingerprint) > 0
 
     def needs(self, before: Observation, target: MasterKey) -> list[str]:
-        """List the steps that are left, in order: rewrap, swap, restart, withdraw."""
+        """List the steps that are left, in order: rewrap, swap, scrub, restart, withdraw."""
         sight, until = before.sight, self._run.options.until
         steps = ["rewrap"] if self._needs_rewrap(before, target) else []
         if until != "rewrapped" and sight.env != target.fingerprint:
             steps.append("swap")
         pending = bool(steps) or before.keys.staged is not None
         on_target = sight.process == target.fingerprint
+        if steps[:1] != ["rewrap"] and self._run.options.scrub and scrub_is_due(self._run.installation):
+            steps.append("scrub")
         if until == "activated" and sight.process_seen and not on_target and (pending or sight.process is not None):
             steps.append("restart")
         if self._run.options.back and until == "activated" and before.keys.staged is not None:
@@ -136,20 +138,33 @@ class Walk:
             ServosError: with what was undone, or where things stand.
         """
         options = self._run.options
-        by_api = "rewrap" in steps and options.method == "api" and not options.back and before.phase == "staged"
-        if by_api:
-            before = rotate_by_api(self._run, before, target, self.look)
-        if {"rewrap", "swap", "restart"} & set(steps):
+        if "rewrap" in steps and self._can_heal(before, target):
+            after = self._heal(target)
+            self._run.did.update(rewrapped=self._run.did["healed"], healed=0)  # it is this run's own task
+            self._scrub_if_due()
+        elif {"rewrap", "swap", "restart"} & set(steps):
+            if "rewrap" in steps:
+                # A run that is killed between commit and scrub leaves nothing else that tells.
+                remember_scrub(self._run.installation, is_due=True)
+            by_api = "rewrap" in steps and options.method == "api" and not options.back and before.phase == "staged"
+            if by_api:
+                before = rotate_by_api(self._run, before, target, self.look)
             origin = before.keys.staged if options.back else self._origin(before.keys)
             self._window.pass_through(before, target, origin, steps, is_rotated=by_api)
             after = self._heal(target)
         else:
+            self._scrub_if_due()
             after = before
         if "withdraw" in steps:
             self._run.installation.keyring.withdraw_staged()
             after = self.look()
         self._verify(after, target)
         return after
+
+    def _can_heal(self, before: Observation, target: MasterKey) -> bool:
+        """Tell whether env file and process are on the target: then what somebody else sealed is no reason to stop the service."""
+        sight = before.sight
+        return sight.process_seen and sight.process == sight.env == target.fingerprint and self._run.options.until == "activated"
 
     def _heal(self, target: MasterKey) -> Observation:
         """Look again for values that a process with the old key sealed in the meantime, and bring them over."""
@@ -158,18 +173,24 @@ class Walk:
             if after.census is None or not self._needs_rewrap(after, target):
                 break
             after.census.refuse_foreign(after.keys.described())
+            was_due = scrub_is_due(self._run.installation)
+            remember_scrub(self._run.installation, is_due=True)
             done = rewrap_data(
                 self._run.installation, keys=after.keys, target=target, census=after.census,
                 include_new_fields=True, lock_timeout_s=self._run.options.lock_timeout_s,
                 overwrite_freed=self._run.options.scrub,
             )
             self._run.did["healed"] += done.rewrapped
-            if self._run.options.scrub:
-                self._empty_log()
+            if self._run.options.scrub and self._empty_log() and not was_due:
+                remember_scrub(self._run.installation, is_due=False)
             after = self.look()
         return after
 
-    def _empty_log(self) -> None:
+    def _scrub_if_due(self) -> None:
+        if self._run.options.scrub and scrub_is_due(self._run.installation):
+            self._window.scrub()
+
+    def _empty_log(self) -> bool:
         """The service runs again, so its log may be in use; what it holds then goes with its next checkpoint."""
         try:
             cleaned = self._run.installation.database().empty_log(lock_timeout_s=self._run.options.lock_timeout_s)
@@ -177,6 +198,7 @@ class Walk:
             cleaned = {"wal_bytes": None}
             self._run.warnings.append(f"values that were brought over late may still stand in the write-ahead log: {error}")
         self._run.did["scrub"] = dict(self._run.did.get("scrub") or {}, wal_bytes=cleaned["wal_bytes"])
+        return bool(cleaned["wal_bytes"] == 0)
 
     def _verify(self, after: Observation, target: MasterKey) -> None:
         """Hold what is seen against what was asked for; an act that only seems to have worked is an error."""
@@ -185,12 +207,17 @@ class Walk:
         if elsewhere or sight.foreign:
             raise StoreError(
                 f"after the run {elsewhere} values are under another key than {target.fingerprint} and {sight.foreign} under none: "
-                "some process still seals with the old key; find and stop it, then run again"
+                f"some process still seals with the old key{_named(after)}; stop it, then run again"
             )
         if until != "rewrapped" and sight.env != target.fingerprint:
             raise StoreError(f"the env file holds {sight.env} and not {target.fingerprint} after the swap: does something else write it?")
         if until == "activated" and sight.process_seen and sight.process != target.fingerprint:
             raise ServiceError(f"the service runs on {sight.process or 'no key'} and not on {target.fingerprint} after its restart")
+
+
+def _named(seen: Observation) -> str:
+    forgotten = ", ".join(str(holder) for holder in seen.forgotten())
+    return f" ({forgotten})" if forgotten else ", and none on this host was started with it"
 
 
 __all__ = ("Walk",)

@@ -20,7 +20,7 @@ from .._keys.material import MasterKey
 from .._system.services import Service
 from .data_step import rewrap_data
 from .observe import Keys, Observation
-from .run import Run
+from .run import Run, remember_scrub
 
 
 class Window:
@@ -58,7 +58,7 @@ class Window:
             if "swap" in steps:
                 self.swap(before.keys, target)
             if options.scrub:
-                self._scrub()
+                self.scrub()
             if service is not None and options.until == "activated":
                 self._start(service, target)
                 run.did["window_s"] = round(time.monotonic() - opened, 3)
@@ -111,13 +111,17 @@ class Window:
             self._env_before = self._run.installation.env_content()
         self._run.installation.write_env_key(target)
 
-    def _scrub(self) -> None:
-        """Old ciphertext in free pages endangers no value, so a failure here does not undo a rotation."""
+    def scrub(self) -> None:
+        """Old ciphertext in free pages endangers no value, so a failure here does not undo a rotation; it stays due."""
         try:
             self._run.did["scrub"] = self._run.installation.database().scrub(lock_timeout_s=self._run.options.lock_timeout_s)
         except StoreError as error:
             self._run.did["scrub"] = {"vacuumed": False}
-            self._run.warnings.append(f"the data is rotated, but free pages may still hold values under the old key: {error}")
+            self._run.warnings.append(
+                f"the data is rotated, but free pages may still hold values under the old key: {error}; the next run tries again"
+            )
+            return
+        remember_scrub(self._run.installation, is_due=False)
 
     def _started_again(self, error: ServosError, service: Service | None) -> ServosError:
         """The transaction changed nothing: start the service as it was, and say so."""
@@ -152,6 +156,7 @@ class Window:
             service.stop(self._run.options.stop_timeout_s)
             if before.census is None:
                 raise StoreError("the data was not looked at")
+            remember_scrub(self._run.installation, is_due=True)
             done = rewrap_data(
                 self._run.installation, keys=before.keys, target=origin, census=before.census, include_new_fields=True,
                 lock_timeout_s=self._run.options.lock_timeout_s,

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import os
+import typing as t
 
 
 def process_variable(pid: int, name: str) -> str | None:
@@ -28,6 +29,53 @@ def process_variable(pid: int, name: str) -> str | None:
         if entry.startswith(wanted):
             return entry[len(wanted) :].decode("utf-8", "surrogateescape")
     return None
+
+
+class Environments(t.NamedTuple):
+    """Environments as processes were started with: C(found) by process id, and how many C(unread) ones are not ours to read."""
+
+    found: dict[int, bytes]
+    unread: int
+
+
+def environments() -> Environments:
+    """Read the environment of every process on this host, but for this one and those that it descends from.
+
+    Each is the bytes of C(/proc/PID/environ): NAME=value, ended by a zero byte. Source: proc(5).
+    """
+    own, found, unread = _with_ancestors(os.getpid()), {}, 0
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit() or int(entry) in own:
+            continue
+        try:
+            with open(f"/proc/{entry}/environ", "rb") as stream:
+                found[int(entry)] = stream.read()
+        except PermissionError:
+            unread += 1
+        except OSError:
+            continue  # it has ended
+    return Environments(found, unread)
+
+
+def name_of(pid: int) -> str:
+    """Return the name of a process's program, 15 characters at most; its arguments may hold secrets."""
+    try:
+        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as stream:
+            return stream.read().strip()
+    except OSError:
+        return "ended since"
+
+
+def _with_ancestors(pid: int) -> set[int]:
+    found: set[int] = set()
+    while pid and pid not in found:
+        found.add(pid)
+        try:
+            with open(f"/proc/{pid}/stat", "rb") as stream:
+                pid = int(stream.read().rpartition(b")")[2].split()[1])
+        except OSError:
+            break
+    return found
 
 
 def is_running(pid: int) -> bool:
@@ -64,4 +112,4 @@ def pids_with_open_file(path: str) -> list[int]:
     return sorted(found)
 
 
-__all__ = ("is_running", "pids_with_open_file", "process_variable")
+__all__ = ("Environments", "environments", "is_running", "name_of", "pids_with_open_file", "process_variable")

@@ -1,0 +1,58 @@
+# Copyright (c) 2026, servos.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module_util is PRIVATE and only for use by the servos.ops collection. It can change without notice.
+
+"""Which processes on this host were started with which known key, the forgotten ones included.
+
+A second instance that nobody thought of, or a worker that outlived its service, goes on sealing with the key that it was
+started with. It is known by the key itself, under whatever name the variable has.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from .._keys.material import MasterKey
+from .._system.processes import environments, name_of
+
+
+class Holder(t.NamedTuple):
+    """A process and the fingerprint of the key that it was started with."""
+
+    pid: int
+    name: str
+    mark: str
+
+    def __str__(self) -> str:
+        return f"process {self.pid} ({self.name})"
+
+
+class Holders(t.NamedTuple):
+    """Who holds a known key, and how many processes could not be looked at."""
+
+    found: tuple[Holder, ...]
+    unread: int
+
+    def of(self, marks: t.Container[str]) -> list[Holder]:
+        """Return those that hold one of the keys."""
+        return [holder for holder in self.found if holder.mark in marks]
+
+
+def find_holders(keys: t.Iterable[MasterKey]) -> Holders:
+    """Look for the keys in the environment of every other process.
+
+    A variable's whole value counts, in any form that the key can be written in. What this process descends from is left out:
+    it runs us, and seals nothing.
+    """
+    forms = {form.encode("utf-8", "surrogateescape"): key.fingerprint for key in keys for form in key.forms()}
+    seen = environments()
+    found = []
+    for pid, content in sorted(seen.found.items()):
+        marks = {forms.get(entry.partition(b"=")[2]) for entry in content.split(b"\x00")}
+        found += [Holder(pid, name_of(pid), mark) for mark in sorted(filter(None, marks))]
+    return Holders(tuple(found), seen.unread)
+
+
+__all__ = ("Holder", "Holders", "find_holders")
