@@ -34,7 +34,8 @@ options:
     description:
       - With V(present), a new backup is made, and those past their time are removed, never the newest.
       - With V(restored), a backup takes the place of the data, or is written to O(target). Without O(target) the service is
-        stopped meanwhile, and started again if the restored data is under the active key.
+        stopped meanwhile, and started again if the restored data is under the active key. What is replaced is set aside in
+        O(backup_dir), and RV(loss) says what only it holds; look at that in check mode first.
       - With V(pruned), backups past their time are removed, and with O(unreadable) those that no key known here opens.
     type: str
     choices:
@@ -47,7 +48,7 @@ options:
     type: path
     required: true
   retention_days:
-    description: How long a new backup is kept.
+    description: How long a new backup is kept, or the data that a restored one replaces.
     type: float
     default: 30
   path:
@@ -103,6 +104,28 @@ removed:
   type: list
   elements: str
   sample: []
+loss:
+  description:
+    - What the backup has not of the data that it replaces (in check mode, would replace). C(added), C(changed) and C(deleted) count
+      rows since C(since), C(tables) names theirs, C(unreadable) says why they could not be counted, C(text) says it in words.
+    - Rows are compared by what they say; a value that was only sealed anew has not changed.
+  returned: when O(state=restored) without O(target)
+  type: dict
+  sample:
+    since: "2026-01-01T00:00:00Z"
+    added: 2
+    changed: 1
+    deleted: 0
+    tables: [services]
+    unreadable: ""
+    text: "what was written since 2026-01-01T00:00:00Z would be lost: 2 rows added, 1 changed and 0 deleted since, in services"
+set_aside:
+  description:
+    - Where the database that was replaced is kept, beside the backups, for O(retention_days). It is not restored unless O(path)
+      names it.
+  returned: when O(state=restored) without O(target)
+  type: str
+  sample: /var/lib/servos/backups/servos-20260102T000000.000000Z.db
 started:
   description: Whether the service was started again after a restore.
   returned: when O(state=restored) without O(target)
@@ -119,7 +142,8 @@ from ansible_collections.servos.ops.plugins.module_utils._ansible.options import
     installation_options,
     service_options,
 )
-from ansible_collections.servos.ops.plugins.module_utils._rotation.backups import keep_backups, prune_backups, restore_backup
+from ansible_collections.servos.ops.plugins.module_utils._rotation.backups import keep_backups, prune_backups
+from ansible_collections.servos.ops.plugins.module_utils._rotation.restore import restore_backup
 
 if t.TYPE_CHECKING:
     from ansible_collections.servos.ops.plugins.module_utils._rotation.installation import Installation
@@ -156,7 +180,8 @@ def main() -> None:
             )
         return restore_backup(
             installation, backup_dir=params["backup_dir"], path=params["path"], target=params["target"],
-            stop_timeout_s=params["stop_timeout"], start_timeout_s=params["start_timeout"], write=write,
+            stop_timeout_s=params["stop_timeout"], start_timeout_s=params["start_timeout"],
+            retention_days=params["retention_days"], now=now(), write=write,
         )
 
     def work(installation: Installation) -> dict[str, t.Any]:

@@ -18,12 +18,10 @@ import json
 import os
 import typing as t
 
-from .._errors import FileError, ForeignValueError, ServosError, StoreError
-from .._stores.sqlite_copy import check_integrity, copy_database, overwrite_database, remove_database
+from .._errors import FileError, ServosError, StoreError
+from .._stores.sqlite_copy import check_integrity, copy_database, remove_database
 from .._stores.urls import open_database
 from .._system import files
-from .._system.processes import pids_with_open_file
-from .._system.services import wait_until_settled
 from .census import Census, take_census
 from .due import written
 from .installation import Installation
@@ -66,70 +64,6 @@ def prune_backups(
     }
 
 
-def restore_backup(
-    installation: Installation,
-    *,
-    backup_dir: str,
-    path: str | None,
-    target: str | None,
-    stop_timeout_s: float,
-    start_timeout_s: float,
-    write: bool,
-) -> dict[str, t.Any]:
-    """Put a backup in the place of the data, or into a scratch file.
-
-    Raises:
-        StoreError, ForeignValueError: no such backup, a changed or damaged one, or no known key opens it.
-    """
-    note = _choose_backup(backup_dir, installation, path=path)
-    keys = _verify_backup(note, installation)
-    result: dict[str, t.Any] = {"changed": True, "backup": note}
-    if target:
-        if os.path.realpath(target) == installation.database_path() or pids_with_open_file(target):
-            raise StoreError(f"{target} is a database in use, not a scratch file; nothing was changed; name another target, or none")
-        if write:
-            _restore_to_copy(note, target)
-        return result
-    service = installation.service()
-    is_lost = not os.path.exists(installation.database_path())
-    if not is_lost:
-        installation.database()
-    if not write:
-        return dict(result, started=False)
-    was_running = service is not None and service.main_pid() is not None
-    if service is not None:
-        service.stop(stop_timeout_s)
-    try:
-        _put_back(note, installation.database_path(), is_lost=is_lost)
-    except ServosError:
-        if service is not None and was_running:
-            service.start(start_timeout_s)
-        raise
-    active = keys.active.fingerprint if keys.active is not None else None
-    fits = set(note.get("keys", {})) <= {active}
-    if service is not None and fits:
-        service.start(start_timeout_s)
-        wait_until_settled(service, is_ready=lambda: True, settle_s=1, timeout_s=start_timeout_s)
-    elif not fits:
-        result["_warnings"] = [
-            "the restored data is under another key than the env file holds, so the service was not started; "
-            "run servos_key_rotate to bring it over"
-        ]
-    return dict(result, started=service is not None and fits)
-
-
-def _put_back(note: t.Mapping[str, t.Any], path: str, *, is_lost: bool) -> None:
-    """Put a backup in the place of a database, or of one that is gone; that one then belongs to its directory's owner."""
-    if not is_lost:
-        overwrite_database(note["path"], path)
-        return
-    remove_database(path)  # a log without its database would be taken for the backup's
-    copy_database(note["path"], path)
-    owner = os.stat(os.path.dirname(path))
-    if (owner.st_uid, owner.st_gid) != (os.geteuid(), os.getegid()):
-        os.chown(path, owner.st_uid, owner.st_gid)
-
-
 def _names(backup_dir: str, installation: Installation) -> list[str]:
     return [note["path"] for note in list_backups(backup_dir, app=installation.profile.app, database=installation.database_path())]
 
@@ -160,27 +94,16 @@ def _make_backup(
     keys = read_keys(installation)
     database = installation.database()
     is_new = files.ensure_private_directory(backup_dir) and not os.listdir(backup_dir)
-    stamp = now.astimezone(datetime.timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")
-    path = os.path.join(backup_dir, f"{installation.profile.app}-{stamp}.db")
-    if os.path.lexists(path):
-        raise StoreError(f"there is a backup {path} already; nothing was changed; run again")
+    path = path_for(installation, backup_dir, now)
     partial = path + ".partial"
     try:
         copy_database(database.path, partial)
         check_integrity(partial)
         census = _refuse_useless(installation, keys, partial, allow_empty=allow_empty)
-        note = {
-            "app": installation.profile.app,
-            "path": path,
-            "database": database.path,
-            "created_at": written(now),
-            "expires_at": written(now + datetime.timedelta(days=retention_days)),
-            "sha256": sha256_of(partial),
-            "size_bytes": os.path.getsize(partial),
-            "keys": census.sealed,
-            "census": census_rows(census, keys),
-        }
-        files.write_private_file(path + ".json", json.dumps(note, indent=2, sort_keys=True).encode("utf-8") + b"\n")
+        note = write_note(
+            installation, path, database.path, content=partial, keys=census.sealed, census=census_rows(census, keys),
+            retention_days=retention_days, now=now,
+        )
         files.rename_file(partial, path)
     except BaseException:
         remove_database(partial)
@@ -188,6 +111,49 @@ def _make_backup(
             os.rmdir(backup_dir)
         raise
     remove_database(partial)
+    return note
+
+
+def path_for(installation: Installation, backup_dir: str, now: datetime.datetime) -> str:
+    """Return where a backup that is made now lies.
+
+    Raises:
+        StoreError: there is one already.
+    """
+    stamp = now.astimezone(datetime.timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")
+    path = os.path.join(backup_dir, f"{installation.profile.app}-{stamp}.db")
+    if os.path.lexists(path):
+        raise StoreError(f"there is a backup {path} already; nothing was changed; run again")
+    return path
+
+
+def write_note(
+    installation: Installation,
+    path: str,
+    database: str,
+    *,
+    keys: t.Mapping[str, int],
+    census: t.Sequence[t.Mapping[str, t.Any]],
+    retention_days: float,
+    now: datetime.datetime,
+    content: str | None = None,
+    is_set_aside: bool = False,
+) -> dict[str, t.Any]:
+    """Write, and return, the note of a backup at C(path), whose bytes lie in C(content) as long as it has not its name."""
+    note = {
+        "app": installation.profile.app,
+        "path": path,
+        "database": database,
+        "created_at": written(now),
+        "expires_at": written(now + datetime.timedelta(days=retention_days)),
+        "sha256": sha256_of(content or path),
+        "size_bytes": os.path.getsize(content or path),
+        "keys": dict(keys),
+        "census": list(census),
+    }
+    if is_set_aside:
+        note["is_set_aside"] = True
+    files.write_private_file(path + ".json", json.dumps(note, indent=2, sort_keys=True).encode("utf-8") + b"\n")
     return note
 
 
@@ -226,56 +192,6 @@ def backups_by_key(installation: Installation, keys: Keys, backup_dir: str) -> l
     return listed
 
 
-def _choose_backup(backup_dir: str, installation: Installation, *, path: str | None) -> dict[str, t.Any]:
-    """Return the note of the named backup, or of the newest.
-
-    Raises:
-        StoreError: there is none.
-    """
-    app = installation.profile.app
-    notes = list_backups(backup_dir, app=app, database=None if path else installation.database_path())
-    if path:
-        notes = [note for note in notes if os.path.abspath(note["path"]) == os.path.abspath(path)]
-    if not notes:
-        wanted = f"backup {path}" if path else f"backup of {app}"
-        raise StoreError(
-            f"there is no {wanted} with a note in {backup_dir}; nothing was changed; make one with servos_backup state=present"
-        )
-    return notes[0]
-
-
-def _verify_backup(note: t.Mapping[str, t.Any], installation: Installation) -> Keys:
-    """Hold a backup against its note, and against the keys that are known here. Returns those keys.
-
-    Raises:
-        StoreError: it is not what it was, or damaged.
-        ForeignValueError: no key that is known here opens it.
-    """
-    path = note["path"]
-    if sha256_of(path) != note.get("sha256"):
-        raise StoreError(f"{path} is not what it was when it was made (its SHA-256 differs from its note); nothing was changed")
-    keys = read_keys(installation)
-    known = keys.by_fingerprint()
-    missing = [mark for mark in note.get("keys", {}) if mark not in known]
-    if missing:
-        raise ForeignValueError(
-            f"{path} opens under {', '.join(missing)}, and the keys known here are {', '.join(known)}; nothing was changed; "
-            "put that key in force first (from your password manager or escrow), or choose another backup"
-        )
-    return keys
-
-
-def _restore_to_copy(note: t.Mapping[str, t.Any], target: str) -> None:
-    """Write a backup to a new database file, 0600, in a private directory; replace an earlier one of that name."""
-    if not os.path.isdir(os.path.dirname(target)):
-        files.ensure_private_directory(os.path.dirname(target))
-    partial = target + ".partial"
-    remove_database(partial)
-    copy_database(note["path"], partial)
-    remove_database(target)
-    files.rename_file(partial, target)
-
-
 def _expired(
     backup_dir: str, installation: Installation, *, now: datetime.datetime, known: t.Container[str] | None, spare_newest: bool
 ) -> list[dict[str, t.Any]]:
@@ -310,4 +226,4 @@ def sha256_of(path: str) -> str:
     return digest.hexdigest()
 
 
-__all__ = ("backups_by_key", "keep_backups", "list_backups", "prune_backups", "restore_backup", "sha256_of")
+__all__ = ("backups_by_key", "keep_backups", "list_backups", "path_for", "prune_backups", "sha256_of", "write_note")

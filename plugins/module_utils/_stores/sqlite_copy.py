@@ -12,7 +12,9 @@ Source: https://www.sqlite.org/backup.html; a plain copy of a live file may tear
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
+import stat
 import time
 import typing as t
 import urllib.parse
@@ -59,6 +61,52 @@ def overwrite_database(source: str, target: str) -> None:
     """
     _copy(source, target)
     fsync_file(target)
+
+
+def replace_database(source: str, target: str) -> None:
+    """Put a copy of a database in the place of one that is gone or damaged, in one step.
+
+    Owner and mode are those of the file it replaces, else owner of the directory and 0600. Journals of the old file go first: a
+    log beside another database than its own would be taken for that one's.
+    """
+    partial = target + ".restored"
+    remove_database(partial)
+    copy_database(source, partial)
+    try:
+        try:
+            before = os.stat(target)
+            os.chmod(partial, stat.S_IMODE(before.st_mode))
+        except FileNotFoundError:
+            before = os.stat(os.path.dirname(target))
+        if (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
+            os.chown(partial, before.st_uid, before.st_gid)
+        for end in _JOURNALS:
+            if os.path.lexists(target + end):
+                os.unlink(target + end)
+        os.replace(partial, target)
+        fsync_file(target)
+    except OSError as error:
+        remove_database(partial)
+        raise StoreError(f"cannot put {source} in the place of {target}: {os.strerror(error.errno or 0)}") from None
+
+
+def copy_bytes(source: str, target: str) -> None:
+    """Copy a database file that SQLite may not understand any more, and its log or journal, byte by byte; 0600.
+
+    Raises:
+        StoreError: no room, or not readable.
+    """
+    try:
+        for end in ("", *_JOURNALS):
+            if end != "-shm" and os.path.exists(source + end):
+                with open(source + end, "rb") as taken, os.fdopen(
+                    os.open(target + end, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600), "wb"
+                ) as given:
+                    shutil.copyfileobj(taken, given)
+                fsync_file(target + end)
+    except OSError as error:
+        remove_database(target)
+        raise StoreError(f"cannot copy {source} to {target}: {os.strerror(error.errno or 0)}; nothing was changed") from None
 
 
 def _copy(source: str, target: str) -> None:
@@ -131,4 +179,4 @@ def _uri(path: str, how: str) -> str:
     return "file:" + urllib.parse.quote(os.path.abspath(path)) + "?" + how
 
 
-__all__ = ("check_integrity", "copy_database", "overwrite_database", "remove_database", "size_of")
+__all__ = ("check_integrity", "copy_bytes", "copy_database", "overwrite_database", "remove_database", "replace_database", "size_of")

@@ -17,6 +17,7 @@ import pytest
 from ansible_collections.servos.ops.plugins.module_utils._errors import ForeignValueError, StoreError
 from ansible_collections.servos.ops.plugins.module_utils._keys.material import parse_key
 from ansible_collections.servos.ops.plugins.module_utils._rotation import backups
+from ansible_collections.servos.ops.plugins.module_utils._rotation.restore import restore_backup
 
 KEYS = {"A": b"\xaa" * 32, "S": b"\x5e" * 32, "X": b"\x66" * 32}
 NOW = datetime.datetime(2026, 6, 1, 12, 0, 0, 123456, tzinfo=datetime.timezone.utc)
@@ -40,7 +41,10 @@ def keep(place, now=NOW, write=True, days=30.0, allow_empty=False):
 
 
 def restore(place, path=None, target=None, write=True):
-    return backups.restore_backup(place[0], backup_dir=place[1], path=path, target=target, stop_timeout_s=1, start_timeout_s=1, write=write)
+    return restore_backup(
+        place[0], backup_dir=place[1], path=path, target=target, stop_timeout_s=1, start_timeout_s=1, retention_days=30,
+        now=datetime.datetime.now(datetime.timezone.utc), write=write,
+    )
 
 
 def rows(path):

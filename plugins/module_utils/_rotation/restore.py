@@ -1,0 +1,175 @@
+# Copyright (c) 2026, servos.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module_util is PRIVATE and only for use by the servos.ops collection. It can change without notice.
+
+"""Put a backup in the place of the data, or into a scratch file: proven first, with what it would lose, and what it replaces kept."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import typing as t
+
+from .._errors import ForeignValueError, ServosError, StoreError
+from .._stores.sqlite_copy import (
+    check_integrity,
+    copy_bytes,
+    copy_database,
+    overwrite_database,
+    remove_database,
+    replace_database,
+)
+from .._stores.urls import open_database
+from .._system import files
+from .._system.processes import pids_with_open_file
+from .._system.services import wait_until_settled
+from .backups import list_backups, path_for, sha256_of, write_note
+from .census import take_census
+from .installation import Installation
+from .loss import loss_of
+from .observe import Keys, read_keys
+
+
+def restore_backup(
+    installation: Installation,
+    *,
+    backup_dir: str,
+    path: str | None,
+    target: str | None,
+    stop_timeout_s: float,
+    start_timeout_s: float,
+    retention_days: float,
+    now: datetime.datetime,
+    write: bool,
+) -> dict[str, t.Any]:
+    """Put a backup in the place of the data, or into a scratch file.
+
+    What is replaced is set aside in C(backup_dir) for C(retention_days). The result's C(loss) says what only it holds.
+
+    Raises:
+        StoreError, ForeignValueError: no such backup, a changed or damaged one, or no known key opens it.
+    """
+    note = _choose_backup(backup_dir, installation, path=path)
+    keys = _verify_backup(note, installation)
+    result: dict[str, t.Any] = {"changed": True, "backup": note}
+    if target:
+        if os.path.realpath(target) == installation.database_path() or pids_with_open_file(target):
+            raise StoreError(f"{target} is a database in use, not a scratch file; nothing was changed; name another target, or none")
+        if write:
+            _restore_to_copy(note, target)
+        return result
+    service = installation.service()
+    if not write:
+        return dict(result, started=False, set_aside=None, loss=loss_of(installation, note, keys).as_result())
+    was_running = service is not None and service.main_pid() is not None
+    if service is not None:
+        service.stop(stop_timeout_s)
+    try:
+        result["loss"] = loss_of(installation, note, keys).as_result()
+        result["set_aside"] = _set_aside(installation, keys, backup_dir, retention_days, now)
+        _put_back(note, installation.database_path())
+    except ServosError:
+        if service is not None and was_running:
+            service.start(start_timeout_s)
+        raise
+    active = keys.active.fingerprint if keys.active is not None else None
+    fits = set(note.get("keys", {})) <= {active}
+    if service is not None and fits:
+        service.start(start_timeout_s)
+        wait_until_settled(service, is_ready=lambda: True, settle_s=1, timeout_s=start_timeout_s)
+    elif not fits:
+        result["_warnings"] = [
+            "the restored data is under another key than the env file holds, so the service was not started; "
+            "run servos_key_rotate to bring it over"
+        ]
+    return dict(result, started=service is not None and fits)
+
+
+def _put_back(note: t.Mapping[str, t.Any], path: str) -> None:
+    """Put a backup in the place of a database: in one transaction of it where it is whole, else of its file."""
+    try:
+        check_integrity(path)
+    except StoreError:
+        replace_database(note["path"], path)
+        return
+    overwrite_database(note["path"], path)
+
+
+def _set_aside(
+    installation: Installation, keys: Keys, backup_dir: str, retention_days: float, now: datetime.datetime
+) -> str | None:
+    """Keep what is about to be replaced, beside the backups and with a note of its own. Returns its path, or None where nothing is.
+
+    It is listed and expires as a backup does, and is not restored by itself: it may be damaged, or open under no known key.
+    """
+    path = installation.database_path()
+    if not os.path.exists(path):
+        return None
+    kept = path_for(installation, backup_dir, now)
+    try:
+        copy_database(path, kept)
+        with open_database(kept).reading() as reader:
+            sealed = take_census(reader, installation.profile, keys.ciphers()).sealed
+    except ServosError:
+        remove_database(kept)
+        copy_bytes(path, kept)
+        sealed = {}
+    write_note(installation, kept, path, keys=sealed, census=[], retention_days=retention_days, now=now, is_set_aside=True)
+    return kept
+
+
+def _choose_backup(backup_dir: str, installation: Installation, *, path: str | None) -> dict[str, t.Any]:
+    """Return the note of the named backup, or of the newest.
+
+    Raises:
+        StoreError: there is none.
+    """
+    app = installation.profile.app
+    notes = list_backups(backup_dir, app=app, database=None if path else installation.database_path())
+    if path:
+        notes = [note for note in notes if os.path.abspath(note["path"]) == os.path.abspath(path)]
+    else:
+        notes = [note for note in notes if not note.get("is_set_aside")]
+    if not notes:
+        wanted = f"backup {path}" if path else f"backup of {app}"
+        raise StoreError(
+            f"there is no {wanted} with a note in {backup_dir}; nothing was changed; make one with servos_backup state=present"
+        )
+    return notes[0]
+
+
+def _verify_backup(note: t.Mapping[str, t.Any], installation: Installation) -> Keys:
+    """Hold a backup against its note, and against the keys that are known here. Returns those keys.
+
+    Raises:
+        StoreError: it is not what it was, or damaged.
+        ForeignValueError: no key that is known here opens it.
+    """
+    path = note["path"]
+    if sha256_of(path) != note.get("sha256"):
+        raise StoreError(f"{path} is not what it was when it was made (its SHA-256 differs from its note); nothing was changed")
+    keys = read_keys(installation)
+    known = keys.by_fingerprint()
+    missing = [mark for mark in note.get("keys", {}) if mark not in known]
+    if missing:
+        raise ForeignValueError(
+            f"{path} opens under {', '.join(missing)}, and the keys known here are {', '.join(known)}; nothing was changed; "
+            "put that key in force first (from your password manager or escrow), or choose another backup"
+        )
+    return keys
+
+
+def _restore_to_copy(note: t.Mapping[str, t.Any], target: str) -> None:
+    """Write a backup to a new database file, 0600, in a private directory; replace an earlier one of that name."""
+    if not os.path.isdir(os.path.dirname(target)):
+        files.ensure_private_directory(os.path.dirname(target))
+    partial = target + ".partial"
+    remove_database(partial)
+    copy_database(note["path"], partial)
+    remove_database(target)
+    files.rename_file(partial, target)
+
+
+__all__ = ("restore_backup",)
