@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import time
 from collections.abc import Callable
 
@@ -182,7 +183,11 @@ def test_two_runs_at_a_time_are_refused(servos: Servos) -> None:
     servos.write_scripts(after_stop="sleep 1")
     first = servos.begin("servos_key_rotate", settle_time=0.1)
     time.sleep(0.4)
-    assert_refused(servos.rotate(), "another run is at work", "servos_key_rotate", "wait for it to end")
+    since = f"on {socket.gethostname()} since {time.gmtime().tm_year}-"
+    words = ("another run is at work", "servos_key_rotate (rotation one)", since, "wait for it to end")
+    assert_refused(servos.rotate(), *words)
+    assert_refused(servos.retire(), *words)
+    assert_refused(servos.backup(), *words)
     assert first.wait()["phase"] == "activated"
 
 

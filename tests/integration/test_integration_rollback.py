@@ -54,7 +54,7 @@ def test_without_a_word_nothing_is_lost_and_what_would_be_is_said(servos: Servos
     done = play(servos, "rollback")
     assert done.code == 2
     text = " ".join(done.text.split())
-    assert "servers.ssh_private_key of id=2" in text and "opens under no known key" in text or "open neither" in text, done.text
+    assert ("servers.ssh_private_key of id=2" in text and "opens under no known key" in text) or "open neither" in text, done.text
     assert path in text and LOST in text and "servos_rollback_from_backup=true" in text and "Nothing was changed" in text, done.text
     assert_same(before, servos.snapshot())
 

@@ -68,7 +68,8 @@ def run_acting(
         is_new = not os.path.lexists(installation.state_dir)
         ensure_private_directory(installation.state_dir)
         try:
-            named = rotation_id or installation.keyring.record().get("rotation_id")
+            record = installation.keyring.record()
+            named = rotation_id or record.get("rotation_id") or record.get("new_key")
             described = f"{purpose} (rotation {named})" if named else purpose
             with exclusive_lock(installation.keyring.lock_path, purpose=described) as killed:
                 done = work()
