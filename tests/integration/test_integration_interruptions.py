@@ -65,7 +65,7 @@ def test_a_power_cut_in_the_window_is_mended_by_the_same_call(
     assert servos.info()["phase"] == ("staged" if data == b64(OLD) else "swapped")
     servos.write_scripts()
     done = servos.rotate()
-    assert "servos_key_rotate (rotation one) by" in done.warnings and "was killed before it ended" in done.warnings, done.warnings
+    assert f"servos_key_rotate (rotation {fingerprint(NEW)}) by" in done.warnings and "was killed before it ended" in done.warnings, done.warnings
     assert_finishes(servos, done)
 
 
