@@ -27,7 +27,8 @@ from evidence import Snapshot, differences, leaks, snapshot_of
 from module_runs import ModuleRun, Outcome
 from servers import REFERENCE, TOKEN, Server, write
 
-OLD, NEW, OTHER = (hashlib.sha256(f"servos.ops integration {name}".encode()).digest() for name in ("old", "new", "other"))
+# Keys of this process alone: what runs with an old key is looked for on the whole host, and tests may run side by side.
+OLD, NEW, OTHER = (hashlib.sha256(f"servos.ops integration {os.getpid()} {name}".encode()).digest() for name in ("old", "new", "other"))
 CANARY = "servos-integrity-canary-v1"
 USER_TOKEN = "integration-user-token"
 

@@ -65,7 +65,8 @@ def test_a_power_cut_in_the_window_is_mended_by_the_same_call(
     assert servos.info()["phase"] == ("staged" if data == b64(OLD) else "swapped")
     servos.write_scripts()
     done = servos.rotate()
-    assert f"servos_key_rotate (rotation {fingerprint(NEW)}) by" in done.warnings and "was killed before it ended" in done.warnings, done.warnings
+    killed = f"servos_key_rotate (rotation {fingerprint(NEW)}) by"
+    assert killed in done.warnings and "was killed before it ended" in done.warnings, done.warnings
     assert_finishes(servos, done)
 
 
