@@ -89,6 +89,16 @@ def test_after_a_rollback_nothing_of_the_withdrawn_key_is_left(servos: Servos) -
     assert pieces_left(servos, new) == []
 
 
+def test_what_the_application_rewrapped_itself_is_scrubbed_by_the_next_run_too(servos: Servos) -> None:
+    old = leave_remains(servos)
+    begin(servos)
+    done = servos.rotate(method="api", api_url=servos.url, api_token_file=str(servos.token_file), scrub=False)
+    assert done["phase"] == "activated"
+    assert pieces_left(servos, old)
+    assert servos.rotate()["steps"] == ["scrub"]
+    assert pieces_left(servos, old) == []
+
+
 @pytest.mark.parametrize("has_service", [True, False], ids=["with a service", "alone"])
 @pytest.mark.parametrize("journal", ["wal", "delete"])
 def test_what_a_kill_between_commit_and_scrub_left_goes_with_the_next_run(

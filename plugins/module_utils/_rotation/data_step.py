@@ -40,6 +40,7 @@ def rewrap_data(
     include_new_fields: bool,
     lock_timeout_s: float,
     overwrite_freed: bool = False,
+    before_commit: t.Callable[[], None] = lambda: None,
 ) -> DataDone:
     """Bring all values under C(target), in one transaction.
 
@@ -48,6 +49,7 @@ def rewrap_data(
             transaction, since the application may have filled them in the meantime.
         include_new_fields: whether a field that is found only then is rewrapped too, or ends the transaction.
         overwrite_freed: as the store's C(writing).
+        before_commit: called last of all inside the transaction, if any value was rewrapped; what it raises ends it.
 
     Raises:
         ForeignValueError, UndeclaredFieldError, StoreError: nothing was changed.
@@ -77,6 +79,8 @@ def rewrap_data(
         rewrap_tables(writer, plan, rewrapper, tally)
         if any(table.triggers for table, unused_fields, unused_way in plan):
             _refuse_leftovers(installation, writer, ciphers, target)
+        if tally.total:
+            before_commit()
     return DataDone(tally.total, tally.kept, time.monotonic() - started)
 
 

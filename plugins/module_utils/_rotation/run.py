@@ -58,6 +58,10 @@ class Run:
         service.start(options.start_timeout_s)
         wait_until_settled(service, is_ready=self.is_ready, settle_s=options.settle_s, timeout_s=options.start_timeout_s)
 
+    def note_scrub(self) -> None:
+        """Write down, just before a commit, that a scrub is due: after a kill nothing else would tell."""
+        remember_scrub(self.installation, is_due=True)
+
     def is_ready(self) -> bool:
         """Ask the health URL, if there is one."""
         url = self.options.health_url

@@ -143,9 +143,6 @@ class Walk:
             self._run.did.update(rewrapped=self._run.did["healed"], healed=0)  # it is this run's own task
             self._scrub_if_due()
         elif {"rewrap", "swap", "restart"} & set(steps):
-            if "rewrap" in steps:
-                # A run that is killed between commit and scrub leaves nothing else that tells.
-                remember_scrub(self._run.installation, is_due=True)
             by_api = "rewrap" in steps and options.method == "api" and not options.back and before.phase == "staged"
             if by_api:
                 before = rotate_by_api(self._run, before, target, self.look)
@@ -174,11 +171,10 @@ class Walk:
                 break
             after.census.refuse_foreign(after.keys.described())
             was_due = scrub_is_due(self._run.installation)
-            remember_scrub(self._run.installation, is_due=True)
             done = rewrap_data(
                 self._run.installation, keys=after.keys, target=target, census=after.census,
                 include_new_fields=True, lock_timeout_s=self._run.options.lock_timeout_s,
-                overwrite_freed=self._run.options.scrub,
+                overwrite_freed=self._run.options.scrub, before_commit=self._run.note_scrub,
             )
             self._run.did["healed"] += done.rewrapped
             if self._run.options.scrub and self._empty_log() and not was_due:

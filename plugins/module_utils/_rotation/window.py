@@ -49,6 +49,8 @@ class Window:
         was_running = service is not None and service.main_pid() is not None
         opened, is_committed = time.monotonic(), is_rotated
         try:
+            if is_rotated:
+                run.note_scrub()
             if is_rotated and "swap" in steps:
                 self.swap(before.keys, target)
             if service is not None:
@@ -95,7 +97,7 @@ class Window:
         done = rewrap_data(
             self._run.installation, keys=before.keys, target=target, census=census,
             include_new_fields=options.discover == "include" or not self._run.installation.profile.fields,
-            lock_timeout_s=options.lock_timeout_s,
+            lock_timeout_s=options.lock_timeout_s, before_commit=self._run.note_scrub,
         )
         self._run.did["rewrapped"] += done.rewrapped
         self._run.did["duration_s"] = round(self._run.did["duration_s"] + done.duration_s, 3)
@@ -120,6 +122,7 @@ class Window:
             self._run.warnings.append(
                 f"the data is rotated, but free pages may still hold values under the old key: {error}; the next run tries again"
             )
+            self._run.note_scrub()
             return
         remember_scrub(self._run.installation, is_due=False)
 
@@ -156,10 +159,9 @@ class Window:
             service.stop(self._run.options.stop_timeout_s)
             if before.census is None:
                 raise StoreError("the data was not looked at")
-            remember_scrub(self._run.installation, is_due=True)
             done = rewrap_data(
                 self._run.installation, keys=before.keys, target=origin, census=before.census, include_new_fields=True,
-                lock_timeout_s=self._run.options.lock_timeout_s,
+                lock_timeout_s=self._run.options.lock_timeout_s, before_commit=self._run.note_scrub,
             )
             installation = self._run.installation
             if self._env_before is not None and installation.env_content() != self._env_before:
