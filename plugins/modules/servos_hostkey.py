@@ -134,7 +134,7 @@ known_hosts:
   description: The known_hosts file.
   returned: when it could be read
   type: str
-  sample: /root/.ssh/known_hosts
+  sample: /home/operator/.ssh/known_hosts
 hosts:
   description: One result for each host, in the order of O(hosts). A failure has them too.
   returned: when the file could be read

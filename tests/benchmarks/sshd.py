@@ -6,26 +6,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import typing as t
 from pathlib import Path
 
-from measure import HERE
+from borrowed import borrow
 
 ADDRESS = "127.0.0.11"
 
 
-def _load() -> t.Any:
-    spec = importlib.util.spec_from_file_location("servos_sshds", HERE.parent / "integration" / "sshds.py")
-    if spec is None or spec.loader is None:
-        raise SystemExit("tests/integration/sshds.py is not there")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-sshds = _load()
+sshds, free_port = borrow("integration/sshds.py"), borrow("integration/ports.py").free_port
 
 
 class Host:
@@ -36,7 +26,7 @@ class Host:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o700, parents=True)
         self._keys = sshds.make_keys(folder / "keys")
-        self.addresses, self.port = addresses, sshds.free_port(addresses[0])
+        self.addresses, self.port = addresses, free_port(addresses[0])
         self._sshd = sshds.Sshd(folder / "run", self._keys, self.port, addresses, "MaxStartups 1000\n")
         self._pins = folder / "known_hosts"
 

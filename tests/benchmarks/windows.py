@@ -10,7 +10,6 @@ The installation is that of the demo; the client is the reference application's 
 from __future__ import annotations
 
 import http.server
-import importlib.util
 import json
 import os
 import signal
@@ -24,6 +23,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from borrowed import borrow
 from measure import HERE, Report, process
 
 _MODULES = "ansible_collections.servos.ops.plugins.modules"
@@ -31,21 +31,11 @@ _INTERVAL_MS = 5
 _RESTARTS = 5
 
 
-def load_demo() -> t.Any:
-    """Load tests/demo/demo.py, whose installation is used here too."""
-    spec = importlib.util.spec_from_file_location("servos_demo", HERE.parent / "demo" / "demo.py")
-    if spec is None or spec.loader is None:
-        raise SystemExit("tests/demo/demo.py is not there")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 class Installation:
     """One throw-away installation with a running server. Use as a context manager: what it starts, it stops."""
 
     def __init__(self, work: Path, *, values: int) -> None:
-        module = load_demo()
+        module = borrow("demo/demo.py")
         module.VALUES = values
         self.demo = module.Demo(work)
         self._traffic: subprocess.Popen[bytes] | None = None

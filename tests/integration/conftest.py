@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,12 @@ pytest.register_assert_rewrite("installations", "provara_installation", "playboo
 
 # E402: what is rewritten has to be named before it is imported.
 from engines import engine, injecting  # noqa: E402
+from hostkey_runs import sshd, store  # noqa: E402
+from hostkey_sites import Site  # noqa: E402
 from installations import OLD, Servos, b64, reference  # noqa: E402
 from module_runs import MODULES  # noqa: E402
 from provara_installation import Provara  # noqa: E402
+from sshds import NoSshd, find, make_keys  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -68,4 +72,35 @@ def provara(template: Path, tmp_path: Path) -> Provara:
     return Provara(tmp_path / "provara")
 
 
-__all__ = ("engine", "injecting")  # fixtures that are made elsewhere
+@pytest.fixture(scope="session")
+def has_sshd() -> None:
+    """Skip what needs an sshd where there is none."""
+    try:
+        find()
+    except NoSshd as reason:
+        if os.geteuid() == 0:  # root can have one unpacked, so there it is a failure: nothing would be tested, and nobody told
+            raise
+        pytest.skip(str(reason))
+
+
+@pytest.fixture(scope="session")
+def genuine(tmp_path_factory: pytest.TempPathFactory, has_sshd: None) -> Path:
+    """The host keys of the servers that are meant."""
+    return make_keys(tmp_path_factory.mktemp("genuine") / "keys")
+
+
+@pytest.fixture(scope="session")
+def impostor(tmp_path_factory: pytest.TempPathFactory, has_sshd: None) -> Path:
+    """The host keys of servers that stand in their place."""
+    return make_keys(tmp_path_factory.mktemp("impostor") / "keys")
+
+
+@pytest.fixture
+def site(tmp_path: Path, genuine: Path, impostor: Path) -> Iterator[Site]:
+    """A controller and two nodes; connections that were kept open are closed afterwards."""
+    made = Site(tmp_path, genuine, impostor)
+    yield made
+    made.tear_down()
+
+
+__all__ = ("engine", "injecting", "sshd", "store")  # fixtures that are made elsewhere

@@ -148,6 +148,20 @@ class Injecting:
                 raise AssertionError("the engine's call was not reached")
             time.sleep(0.005)
 
+    def stall_at(self, verb: str, call: int, moment: str, **options: Any) -> ModuleRun:
+        """Start a run, and come back when it hangs at a call of the engine."""
+        self.fault(verb, call, moment, "stall")
+        run = self.start(**options)
+        self.wait_reached(run)
+        return run
+
+    def kill_at(self, verb: str, call: int, moment: str, **options: Any) -> None:
+        """Start a run, and kill it and all that it started at a call of the engine, which answers again from then on."""
+        run = self.stall_at(verb, call, moment, **options)
+        run.kill_all()
+        run.wait()
+        self.no_fault()
+
     def verbs(self) -> list[str]:
         return (self.faults / "verbs").read_text().split()
 

@@ -12,7 +12,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from typing import Any
 from Cryptodome.Cipher import AES
 from evidence import Snapshot, differences, leaks, snapshot_of
 from module_runs import ModuleRun, Outcome
+from ports import free_port
 from servers import REFERENCE, TOKEN, Server, write
 
 # Keys of this process alone: what runs with an old key is looked for on the whole host, and tests may run side by side.
@@ -62,12 +62,6 @@ def reference(script: str, *argv: object, check: bool = True) -> subprocess.Comp
     return subprocess.run(
         [sys.executable, str(REFERENCE / script), *map(str, argv)], capture_output=True, text=True, timeout=60, check=check
     )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Servos(Server):

@@ -85,13 +85,6 @@ def fingerprints(keys: Path) -> dict[str, str]:
     return found
 
 
-def free_port(address: str = "127.0.0.1") -> int:
-    """Return a port that nobody listens on at this address now."""
-    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
-        probe.bind((address, 0))
-        return int(probe.getsockname()[1])
-
-
 class Sshd:
     """One sshd on some addresses and one port. Use as a context manager: what it starts, it stops."""
 

@@ -64,9 +64,7 @@ def test_numbers_are_texts_and_an_empty_value_may_be_allowed(injecting: Injectin
 
 
 def test_the_file_is_private_while_it_lives_and_gone_when_the_engine_has_read_it(injecting: Injecting) -> None:
-    injecting.fault("create", 1, "before", "stall")
-    run = injecting.start(env=SECRETS)
-    injecting.wait_reached(run)
+    run = injecting.stall_at("create", 1, "before", env=SECRETS)
     (living,) = injecting.env_files()
     seen = os.lstat(injecting.secrets_dir / living)
     assert (stat.S_IMODE(seen.st_mode), seen.st_uid) == (0o600, os.geteuid())
@@ -83,9 +81,7 @@ def test_the_file_is_private_while_it_lives_and_gone_when_the_engine_has_read_it
 
 
 def test_a_file_of_a_run_that_lives_is_never_swept(injecting: Injecting) -> None:
-    injecting.fault("create", 1, "before", "stall")
-    run = injecting.start(env=SECRETS)
-    injecting.wait_reached(run)
+    run = injecting.stall_at("create", 1, "before", env=SECRETS)
     other = injecting.run(name=injecting.name + "-other", state="absent")
     assert not other.failed, other.msg
     assert (other.changed, len(injecting.env_files())) == (False, 1)

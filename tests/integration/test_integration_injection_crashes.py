@@ -75,12 +75,7 @@ def value_in(injecting: Injecting) -> str:
 @pytest.mark.parametrize(("delivery", "verb", "call", "moment"), DELIVERED, ids=str)
 def test_everything_killed_at_a_step(injecting: Injecting, delivery: str, verb: str, call: int, moment: str) -> None:
     assert injecting.run(env=OLD, delivery=delivery).changed
-    injecting.fault(verb, call, moment, "stall")
-    run = injecting.start(env=NEW, delivery=delivery)
-    injecting.wait_reached(run)
-    run.kill_all()
-    run.wait()
-    injecting.no_fault()
+    injecting.kill_at(verb, call, moment, env=NEW, delivery=delivery)
     done = injecting.run(env=NEW, delivery=delivery)
     assert not done.failed, done.msg
     is_whole(injecting)
@@ -115,12 +110,7 @@ def test_a_cut_replacement_that_is_not_wanted_any_more_ends_with_the_old_secrets
 ) -> None:
     injecting.run(env=OLD)
     first = injecting.engine.inspect(injecting.name)["Id"]
-    injecting.fault(verb, call, moment, "stall")
-    run = injecting.start(env=NEW)
-    injecting.wait_reached(run)
-    run.kill_all()
-    run.wait()
-    injecting.no_fault()
+    injecting.kill_at(verb, call, moment, env=NEW)
     done = injecting.run(env=OLD)
     assert not done.failed, done.msg
     is_whole(injecting)
@@ -146,9 +136,7 @@ def test_a_command_that_fails_leaves_the_old_one_running_or_the_new_one(
 
 def test_a_lost_connection_does_not_leave_half_a_replacement(injecting: Injecting) -> None:
     injecting.run(env=OLD)
-    injecting.fault("stop", 1, "before", "stall")
-    run = injecting.start(env=NEW, timeout=2)
-    injecting.wait_reached(run)
+    run = injecting.stall_at("stop", 1, "before", env=NEW, timeout=2)
     with open(f"/proc/{run.pid}/task/{run.pid}/children", encoding="ascii") as stream:
         (worker,) = stream.read().split()
     os.kill(run.pid, signal.SIGTERM)

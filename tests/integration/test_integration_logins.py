@@ -16,7 +16,8 @@ import pytest
 from evidence import leaks
 from installations import NEW, OLD, Servos, assert_refused, assert_same, b64, reference
 from module_runs import Outcome
-from sshds import Sshd, fingerprints, free_port, make_keys, public_keys
+from ports import free_port
+from sshds import Sshd, fingerprints, make_keys, public_keys
 
 ADDRESS = "127.0.0.21"
 LOGINS = {"table": "servers", "private_key": "ssh_private_key", "passphrase": "ssh_passphrase"}
@@ -24,21 +25,16 @@ PASSPHRASE = "a passphrase that nobody may see"
 
 
 @pytest.fixture(scope="module")
-def host_keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_keys(tmp_path_factory.mktemp("host-keys") / "keys")
-
-
-@pytest.fixture(scope="module")
-def sshd(tmp_path_factory: pytest.TempPathFactory, host_keys: Path) -> Iterator[Sshd]:
-    with Sshd(tmp_path_factory.mktemp("sshd"), host_keys, free_port(ADDRESS), [ADDRESS]) as running:
+def sshd(tmp_path_factory: pytest.TempPathFactory, genuine: Path) -> Iterator[Sshd]:
+    with Sshd(tmp_path_factory.mktemp("sshd"), genuine, free_port(ADDRESS), [ADDRESS]) as running:
         yield running
 
 
 class Fleet:
     """An installation whose servers are those that a test enrolls, with keys that are the sshd's friends."""
 
-    def __init__(self, servos: Servos, sshd: Sshd, host_keys: Path) -> None:
-        self.servos, self.sshd, self.host_keys = servos, sshd, host_keys
+    def __init__(self, servos: Servos, sshd: Sshd, genuine: Path) -> None:
+        self.servos, self.sshd, self.genuine = servos, sshd, genuine
         self.pins = servos.folder / "known_hosts"
         self.private_keys: list[Path] = []
         servos.sql("DELETE FROM servers")
@@ -66,7 +62,7 @@ class Fleet:
     def pin(self, keys: Path | None = None, kinds: tuple[str, ...] = ("ed25519", "ecdsa", "rsa"), port: int | None = None) -> None:
         """Write the pins by hand, as ssh-keyscan would."""
         name = f"[{ADDRESS}]:{port or self.sshd.port}"
-        self.pins.write_text("".join(f"{name} {public_keys(keys or self.host_keys)[kind]}\n" for kind in kinds))
+        self.pins.write_text("".join(f"{name} {public_keys(keys or self.genuine)[kind]}\n" for kind in kinds))
 
     def log_in(self, **options: Any) -> Outcome:
         logins = LOGINS | options.pop("logins", {})
@@ -83,8 +79,8 @@ class Fleet:
 
 
 @pytest.fixture
-def fleet(quiet: Servos, sshd: Sshd, host_keys: Path) -> Fleet:
-    return Fleet(quiet, sshd, host_keys)
+def fleet(quiet: Servos, sshd: Sshd, genuine: Path) -> Fleet:
+    return Fleet(quiet, sshd, genuine)
 
 
 KINDS = {
@@ -108,7 +104,7 @@ def test_it_lets_us_in(fleet: Fleet, kind: str) -> None:
     assert not outcome.failed, outcome.msg
     (entry,) = outcome["logins"]
     assert (entry["name"], entry["ok"], entry["address"]) == ("one", True, f"[{ADDRESS}]:{fleet.sshd.port}")
-    assert entry["host_fingerprint"] in fingerprints(fleet.host_keys).values()
+    assert entry["host_fingerprint"] in fingerprints(fleet.genuine).values()
     assert not outcome.changed
     assert_same(before, fleet.servos.snapshot(directory_times=True))
 
@@ -117,7 +113,7 @@ def test_it_lets_us_in(fleet: Fleet, kind: str) -> None:
 def test_one_pinned_type_is_enough_and_is_the_one_asked_for(fleet: Fleet, kind: str) -> None:
     fleet.enroll("one", fleet.admit(fleet.make_key("one", "-t", "ed25519")))
     fleet.pin(kinds=(kind,))
-    assert fleet.log_in()["logins"][0]["host_fingerprint"] == fingerprints(fleet.host_keys)[kind]
+    assert fleet.log_in()["logins"][0]["host_fingerprint"] == fingerprints(fleet.genuine)[kind]
 
 
 def test_after_a_rotation(fleet: Fleet) -> None:
@@ -156,7 +152,7 @@ def no_file(fleet: Fleet, tmp_path: Path) -> None:
 
 def revoked(fleet: Fleet, tmp_path: Path) -> None:
     fleet.pin()
-    fleet.pins.write_text(fleet.pins.read_text() + "".join(f"@revoked * {key}\n" for key in public_keys(fleet.host_keys).values()))
+    fleet.pins.write_text(fleet.pins.read_text() + "".join(f"@revoked * {key}\n" for key in public_keys(fleet.genuine).values()))
 
 
 def corrupt(fleet: Fleet, tmp_path: Path) -> None:
@@ -193,7 +189,7 @@ def test_the_wrong_ones_are_named_and_the_others_tried(fleet: Fleet) -> None:
     fleet.enroll("last", good)
     fleet.pin()
     down = fleet.servos.sql("SELECT host FROM servers WHERE name = 'down'")[0][0].rpartition(":")[2]
-    fleet.pins.write_text(fleet.pins.read_text() + f"[{ADDRESS}]:{down} {public_keys(fleet.host_keys)['rsa']}\n")
+    fleet.pins.write_text(fleet.pins.read_text() + f"[{ADDRESS}]:{down} {public_keys(fleet.genuine)['rsa']}\n")
     outcome = fleet.log_in()
     assert_refused(
         outcome, "4 of 6 servers", "stranger: ", "does not let", "locked: the private key", "passphrase is not",
@@ -268,10 +264,10 @@ def test_a_port_that_is_none(fleet: Fleet, port: Any) -> None:
     ids=["no sessions", "one key is not enough"],
 )
 def test_a_server_that_lets_us_in_only_halfway(
-    quiet: Servos, host_keys: Path, tmp_path: Path, config: str, words: tuple[str, ...]
+    quiet: Servos, genuine: Path, tmp_path: Path, config: str, words: tuple[str, ...]
 ) -> None:
-    with Sshd(tmp_path / "sshd", host_keys, free_port(ADDRESS), [ADDRESS], config + "\n") as strict:
-        fleet = Fleet(quiet, strict, host_keys)
+    with Sshd(tmp_path / "sshd", genuine, free_port(ADDRESS), [ADDRESS], config + "\n") as strict:
+        fleet = Fleet(quiet, strict, genuine)
         fleet.enroll("one", fleet.admit(fleet.make_key("one", "-t", "ed25519")))
         fleet.pin()
         assert_refused(fleet.log_in(), "one: ", *words)

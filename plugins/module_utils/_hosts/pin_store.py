@@ -36,7 +36,8 @@ def pinned_keys(path: str, name: str) -> list[tuple[str, str]]:
     pins = read_pins(path)
     written, canonical = name.lower(), canonical_name(name.lower())
     revoked = pins.revoked(written) | pins.revoked(canonical)
-    return [tuple(entry.key) for entry in pins.pins(written) or pins.pins(canonical) if entry.key.blob_b64 not in revoked]  # type: ignore[misc]
+    keys = [entry.key for entry in pins.pins(written) or pins.pins(canonical)]
+    return [(key.key_type, key.blob_b64) for key in keys if key.blob_b64 not in revoked]
 
 
 def read_pins(path: str) -> KnownHosts:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import concurrent.futures
+import functools
 import logging
 import re
 import time
@@ -87,7 +88,7 @@ def scan(host: str, port: int, *, key_types: t.Sequence[str], timeout_s: float) 
     deadline = time.monotonic() + timeout_s
     wire = connect(host, port, deadline=deadline)
     try:
-        offer = _on(wire, lambda: _offer(wire), timeout_s=timeout_s)
+        offer = _on(wire, functools.partial(_offer, wire), timeout_s=timeout_s)
         algorithms = _acceptable(offer, key_types)
         wire.rewind()
         keys: list[HostKey] = []
@@ -95,7 +96,7 @@ def scan(host: str, port: int, *, key_types: t.Sequence[str], timeout_s: float) 
             if keys:
                 wire = connect(host, port, deadline=deadline)
                 wire.start_afresh()
-            keys.append(_on(wire, lambda: _key_of(wire, offer, algorithm, deadline), timeout_s=timeout_s))  # noqa: B023 - called at once
+            keys.append(_on(wire, functools.partial(_key_of, wire, offer, algorithm, deadline), timeout_s=timeout_s))
             wire.close()
         return keys
     finally:
