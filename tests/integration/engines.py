@@ -21,8 +21,8 @@ from typing import Any
 
 import pytest
 from module_runs import ModuleRun, Outcome
+from shared_docker import LAB, docker_for_tests
 
-LAB = Path(__file__).resolve().parents[1] / "lab"
 BOX, BOX2 = "servos-ops-box:1", "servos-ops-box:2"
 # Ends at once when it is told to, which a bare sleep does not as a container's first process.
 LASTING = ["/bin/sh", "-c", 'trap "exit 0" TERM; sleep 86400 & wait']
@@ -218,25 +218,17 @@ def podman_environment(root: Path) -> dict[str, str]:
 @pytest.fixture(scope="session", params=["docker", "podman"])
 def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineUnderTest]:
     """An engine that answers and has the image. One that cannot be had is a failure."""
-    command, root = request.param, None
-    patch = pytest.MonkeyPatch()
-    was_up = True
-    if command == "docker":
-        was_up = subprocess.run(["docker", "version"], capture_output=True, check=False).returncode == 0
-        subprocess.run([LAB / "engine-up"], check=True, capture_output=True, timeout=600)
-    else:
-        root = tmp_path_factory.mktemp("podman")
+    if request.param == "docker":
+        with docker_for_tests(BOX):
+            yield EngineUnderTest("docker", None)
+        return
+    root = tmp_path_factory.mktemp("podman")
+    with pytest.MonkeyPatch.context() as patch:
         for name, value in podman_environment(root).items():
             patch.setenv(name, value)
-    words = [command, "image", "inspect", BOX]
-    had_image = shutil.which(command) and subprocess.run(words, capture_output=True, check=False).returncode == 0
-    subprocess.run([LAB / "box-image", command], check=True, capture_output=True, timeout=600)
-    yield EngineUnderTest(command, root)
-    if not had_image:
-        subprocess.run([LAB / "box-image", command, "down"], check=True, capture_output=True, timeout=60)
-    if not was_up:
-        subprocess.run([LAB / "engine-down"], check=True, capture_output=True, timeout=120)
-    patch.undo()
+        subprocess.run([LAB / "box-image", "podman"], check=True, capture_output=True, timeout=600)
+        yield EngineUnderTest("podman", root)
+        subprocess.run([LAB / "box-image", "podman", "down"], check=True, capture_output=True, timeout=60)
 
 
 @pytest.fixture

@@ -54,6 +54,7 @@ class Site:
         self.pins.parent.mkdir()
         self.control_pins.parent.mkdir()
         (folder / "ansible.cfg").write_text(CONFIG)
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "id")], check=True, timeout=20)
         self.sockets = Path(tempfile.mkdtemp(prefix="cp", dir="/tmp"))  # a socket's path may not be long
         self.user = self.start(genuine, "genuine").user
         self.variables: dict[str, Any] = {}
@@ -67,16 +68,14 @@ class Site:
         addresses = [NODES.get(node, node) for node in nodes or NODES]
         folder = self.folder / who
         folder.mkdir(exist_ok=True)
-        made = Sshd(folder, keys, self.port, addresses, f"SetEnv WHO={who}\nAuthorizedKeysFile {self.folder}/genuine/id.pub\n")
-        if who != "genuine":
-            for name in ("id", "id.pub"):
-                shutil.copy(self.folder / "genuine" / name, folder / name)
-        return made
+        for name in ("id", "id.pub"):
+            shutil.copy(self.folder / name, folder / name)
+        return Sshd(folder, keys, self.port, addresses, f"SetEnv WHO={who}\n")
 
     def inventory(self) -> None:
         connection = {
             "ansible_port": self.port, "ansible_user": self.user, "ansible_python_interpreter": sys.executable,
-            "ansible_ssh_private_key_file": str(self.folder / "genuine" / "id"), **self.variables,
+            "ansible_ssh_private_key_file": str(self.folder / "id"), **self.variables,
         }  # fmt: skip
         connection = {name: value for name, value in connection.items() if value is not None}
         local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}

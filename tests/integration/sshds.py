@@ -9,6 +9,7 @@ Where no sshd is installed and this is root on Debian, its package is unpacked u
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import getpass
 import os
 import pwd
@@ -53,13 +54,20 @@ def find() -> tuple[str, dict[str, str]]:
         if os.geteuid() or not shutil.which("apt-get"):
             raise NoSshd("no sshd is installed")
         folder.mkdir(parents=True, exist_ok=True)
-        try:
-            subprocess.run(["apt-get", "download", "openssh-server", "libwrap0"], cwd=folder, check=True, capture_output=True, timeout=120)
-            for package in folder.glob("*.deb"):
-                subprocess.run(["dpkg", "-x", str(package), str(folder)], check=True, capture_output=True, timeout=60)
-        except (subprocess.SubprocessError, OSError):
-            raise NoSshd("no sshd is installed, and its package is not to be had") from None
+        with (folder / "lock").open("w") as lock:  # another process of the same tests may be at it
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not unpacked.exists():
+                _unpack(folder)
     return str(unpacked), {"LD_LIBRARY_PATH": ":".join(str(path) for path in (folder / "usr" / "lib").glob("*-linux-gnu"))}
+
+
+def _unpack(folder: Path) -> None:
+    try:
+        subprocess.run(["apt-get", "download", "openssh-server", "libwrap0"], cwd=folder, check=True, capture_output=True, timeout=120)
+        for package in folder.glob("*.deb"):
+            subprocess.run(["dpkg", "-x", str(package), str(folder)], check=True, capture_output=True, timeout=60)
+    except (subprocess.SubprocessError, OSError):
+        raise NoSshd("no sshd is installed, and its package is not to be had") from None
 
 
 def make_keys(folder: Path, types: Sequence[str] = TYPES) -> Path:

@@ -17,7 +17,7 @@ def inventory_of(site: Site, name: str, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     connection = {
         "ansible_host": NODES[name], "ansible_port": site.port, "ansible_user": site.user,
-        "ansible_python_interpreter": sys.executable, "ansible_ssh_private_key_file": str(site.folder / "genuine" / "id"),
+        "ansible_python_interpreter": sys.executable, "ansible_ssh_private_key_file": str(site.folder / "id"),
     }  # fmt: skip
     path.write_text(json.dumps({"servos_nodes": {"hosts": {name: connection}}}))
     return path
