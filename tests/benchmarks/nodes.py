@@ -17,6 +17,7 @@ import time
 import typing as t
 from pathlib import Path
 
+from borrowed import borrow
 from measure import HERE, Cost, Report, Rounds, process
 from sshd import Host, sshds
 
@@ -34,16 +35,8 @@ def run(report: Report, work: Path, *, endpoints: int, starts: int, repeat: int)
     subprocess.run([str(_LAB / "engine-up")], check=True, stdin=subprocess.DEVNULL)
     _injection(report, work, "docker", starts)
     with tempfile.TemporaryDirectory(dir=work) as root:
-        os.environ.update(_engines().podman_environment(Path(root)))
+        os.environ.update(borrow("integration/engines.py").podman_environment(Path(root)))
         _injection(report, work, "podman", starts)
-
-
-def _engines() -> t.Any:
-    """Load the integration tests' engines, which know how Podman runs without systemd."""
-    sys.path.insert(0, str(HERE.parent / "integration"))
-    import engines
-
-    return engines
 
 
 def _module(work: Path, module: str, **options: object) -> tuple[Cost, dict[str, t.Any]]:

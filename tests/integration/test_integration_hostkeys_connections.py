@@ -28,7 +28,7 @@ def test_a_connection_that_was_opened_without_the_pins_is_not_used_any_more(site
     genuine, impostor = site.start(site.genuine, "genuine"), site.start(site.impostor, "impostor")
     done = play_with_swap(site, impostor, genuine, before=[AFTERWARDS, swap_here(site)])
     assert done.code == 0, done.text
-    assert done.answered_by == ["genuine", "genuine", "impostor", "impostor"]
+    assert done.answered_by == ["genuine", "genuine", "impostor", "impostor"], done.text
 
 
 KEPT = "-o ControlMaster=auto -o ControlPersist=20s"
@@ -56,7 +56,7 @@ def test_a_connection_that_was_kept_open_in_any_way_is_not_used_any_more(site: S
     genuine, impostor = site.start(site.genuine, "genuine"), site.start(site.impostor, "impostor")
     done = play_with_swap(site, impostor, genuine, before=[talk, swap_here(site)], plays=[talk])
     assert done.code == 0, done.text
-    assert done.answered_by == ["genuine", "genuine", "impostor", "impostor"]
+    assert done.answered_by == ["genuine", "genuine", "impostor", "impostor"], done.text
 
 
 @pytest.mark.parametrize("option", ["KnownHostsCommand={} %H", "NoHostAuthenticationForLocalhost=yes"], ids=["command", "localhost"])
