@@ -41,7 +41,8 @@ class Played(NamedTuple):
 
     @property
     def answered_by(self) -> list[str]:
-        return sorted(re.findall(r'"stdout": "here=(\w+)', self.text))
+        """Who said so, in the order of the alphabet. A login shell may say more before: what its own files of start-up complain of."""
+        return sorted(re.findall(r'"stdout": "(?:[^"\\]|\\.)*?here=(\w+)', self.text))
 
 
 class Site:
