@@ -8,6 +8,8 @@ SHELL := /bin/bash
 WORK := $(CURDIR)/.work
 VENV := $(WORK)/venv
 TREE := $(WORK)/tree/ansible_collections/servos/ops
+# Most tests wait more than they compute. One alone runs with plain pytest as well.
+SIDE_BY_SIDE := -n $(shell expr $$(nproc) + 1) --dist worksteal
 SOURCES := $(shell git ls-files -co --exclude-standard -- galaxy.yml README.md CHANGELOG.rst meta plugins roles playbooks extensions/eda docs 2>/dev/null)
 
 # PYTHONDONTWRITEBYTECODE costs a second for every Ansible command.
@@ -54,7 +56,7 @@ reference: $(VENV)/.test
 
 ## integration  modules and playbooks against the reference applications, on this machine
 integration: $(VENV)/.test collection
-	python -m pytest --ansible-unit-inject-only tests/integration
+	python -m pytest --ansible-unit-inject-only $(SIDE_BY_SIDE) tests/integration
 
 ## molecule     the playbooks on real hosts: systemd, sshd, traffic
 molecule: $(VENV)/.test collection
