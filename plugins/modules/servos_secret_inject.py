@@ -266,6 +266,12 @@ residue:
     mount_filesystem:
       description: Type of the file system on which they are.
       type: str
+    unread:
+      description:
+        - Places that could not be read, so that nothing is known of them; C(engine_state) and C(process_environment) speak of the others.
+        - Where none of the engine's own files is on this host, all the places where they were looked for.
+      type: list
+      elements: str
   sample:
     env_file: gone
     secrets_dir_filesystem: ext4
@@ -275,6 +281,7 @@ residue:
     engine_state: {/var/lib/docker/containers/19bcaf/config.v2.json: [DB_PASSWORD]}
     mounted_files: []
     mount_filesystem: null
+    unread: []
 """
 
 import typing as t

@@ -11,7 +11,7 @@ A value of eight or more characters is looked for as such; a shorter one, which 
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import json
 import os
 import stat
@@ -35,6 +35,7 @@ def residue_of(
         env_file: path of the file of this run, if there was one.
         mounted: the directory of its mounted secrets, if there is one.
     """
+    unread: set[str] = set()
     needles = {name: _needles(name, value) for name, value in wanted.variables.items()}
     shown = json.dumps(engine.inspect(container.container_id), ensure_ascii=False).encode("utf-8", "surrogateescape")
     return {
@@ -42,10 +43,11 @@ def residue_of(
         "secrets_dir_filesystem": file_system_of(secrets_dir),
         "swap_active": has_swap(),
         "inspect": _named(shown, needles),
-        "process_environment": _named(_environment_of(container.pid), needles),
-        "engine_state": dict(_searched(engine.state_paths(container.container_id), needles)),
-        "mounted_files": [] if mounted is None else sorted(_files_below(mounted)),
+        "process_environment": _named(_environment_of(container.pid, unread), needles),
+        "engine_state": dict(_searched(engine.state_paths(container.container_id), needles, unread)),
+        "mounted_files": [] if mounted is None else sorted(_files_below(mounted, unread)),
         "mount_filesystem": None if mounted is None else file_system_of(mounted),
+        "unread": sorted(unread),
     }
 
 
@@ -63,36 +65,50 @@ def _named(content: bytes, needles: t.Mapping[str, t.Sequence[bytes]]) -> list[s
     return sorted(name for name, forms in needles.items() if any(form in content for form in forms))
 
 
-def _environment_of(pid: int) -> bytes:
-    if not pid:
-        return b""
+def _environment_of(pid: int, unread: set[str]) -> bytes:
+    path = f"/proc/{pid}/environ"
     try:
-        with open(f"/proc/{pid}/environ", "rb") as stream:
+        with open(path, "rb") as stream:
             return stream.read()
-    except OSError:
+    except OSError as error:
+        _note(error, path, unread)
         return b""
 
 
-def _searched(places: t.Iterable[str], needles: t.Mapping[str, t.Sequence[bytes]]) -> t.Iterator[tuple[str, list[str]]]:
-    for path in sorted({path for place in places for path in _files_below(place)}):
-        found = _found_in(path, needles)
+def _note(error: OSError, path: str, unread: set[str]) -> None:
+    """Note a place that is there and could not be read; what is gone (also a process that has ended) holds nothing."""
+    if error.errno not in (errno.ENOENT, errno.ESRCH, errno.ENOTDIR):
+        unread.add(path)
+
+
+def _searched(
+    places: t.Iterable[str], needles: t.Mapping[str, t.Sequence[bytes]], unread: set[str]
+) -> t.Iterator[tuple[str, list[str]]]:
+    places = list(places)
+    if not any(os.path.lexists(place) for place in places):  # an engine of another host, or in a container of its own
+        unread.update(places)
+    for path in sorted({path for place in places for path in _files_below(place, unread)}):
+        found = _found_in(path, needles, unread)
         if found:
             yield path, found
 
 
-def _files_below(place: str) -> t.Iterator[str]:
+def _files_below(place: str, unread: set[str]) -> t.Iterator[str]:
     if os.path.isfile(place) and not os.path.islink(place):
         yield place
-    for directory, folders, names in os.walk(place):
+        return
+    for directory, folders, names in os.walk(place, onerror=lambda error: _note(error, str(error.filename), unread)):
         folders[:] = [name for name in folders if not os.path.ismount(os.path.join(directory, name)) and name != "rootfs"]
         for name in names:
             path = os.path.join(directory, name)
-            with contextlib.suppress(OSError):
+            try:
                 if stat.S_ISREG(os.lstat(path).st_mode):
                     yield path
+            except OSError as error:
+                _note(error, path, unread)
 
 
-def _found_in(path: str, needles: t.Mapping[str, t.Sequence[bytes]]) -> list[str]:
+def _found_in(path: str, needles: t.Mapping[str, t.Sequence[bytes]], unread: set[str]) -> list[str]:
     """Read a file piece by piece, with what the longest needle needs of the piece before."""
     overlap = max((len(form) for forms in needles.values() for form in forms), default=0)
     found: set[str] = set()
@@ -102,8 +118,8 @@ def _found_in(path: str, needles: t.Mapping[str, t.Sequence[bytes]]) -> list[str
             for chunk in iter(lambda: stream.read(_CHUNK), b""):
                 found.update(_named(before + chunk, needles))
                 before = (before + chunk)[-overlap:] if overlap else b""
-    except OSError:
-        return []
+    except OSError as error:
+        _note(error, path, unread)
     return sorted(found)
 
 
