@@ -10,6 +10,7 @@ and never read from the collection.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import datetime
 import itertools
@@ -194,6 +195,14 @@ class World:
             stream.write(key_bytes.hex())
         self.opener.learn(key_bytes)
 
+    def remove_key(self, role: str) -> None:
+        """Remove a key file."""
+        os.unlink(os.path.join(self.state_dir, f"{role}.key"))
+
+    def written_like_env(self, key_bytes: bytes) -> str:
+        """Write a key as the one in the env file is written."""
+        return key_bytes.hex() if len(self.env_text()) == 64 else base64.b64encode(key_bytes).decode("ascii")
+
     def env_text(self) -> str:
         """Return the text of the key in the env file."""
         with open(self.env_path) as stream:
@@ -255,6 +264,16 @@ class World:
         self.truth.update(said)
         self.truth = {address: cells for address, cells in self.truth.items() if cells is not None}
         return True
+
+    def remove_foreign(self) -> None:
+        """Remove the rows that hold a value under the lost key."""
+        doomed = [address for address, cells in self.stored().items() if any(self.opener.open(word) is None for word in _words(cells))]
+        connection = _REAL_CONNECT(self.database_path)
+        for kind, row in doomed:
+            connection.execute(f"DELETE FROM {_TABLES[kind]} WHERE rowid = ?", (row,))
+            self.truth.pop((kind, row), None)
+        connection.commit()
+        connection.close()
 
     def _cells(self, kind: str, content: str, key_bytes: bytes | None) -> Cells:
         if content in ("empty", "plain"):
