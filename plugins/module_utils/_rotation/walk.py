@@ -99,7 +99,7 @@ class Walk:
 
     def _target(self, keys: Keys) -> MasterKey:
         target = self._origin(keys) if self._run.options.back else keys.target
-        if self._run.options.back and keys.staged is None and keys.withdrawn is not None:
+        if self._run.options.back and keys.staged is None and keys.withdrawn not in (None, keys.active):
             target = keys.active  # it was taken back before
         if target is None:
             what = "the previous key was retired" if self._run.options.back else "no key is staged"

@@ -127,6 +127,24 @@ def test_a_rollback_brings_everything_back(installation, reveal, dump):
     assert installation.keyring.read("staged") is None
 
 
+def test_a_rollback_that_was_killed_before_its_swap_goes_on_although_the_staged_copy_was_removed(installation, monkeypatch, reveal, dump):
+    class Killed(BaseException):
+        pass
+
+    def kill(key):
+        raise Killed
+
+    walk(installation, "S")
+    installation.keyring.destroy("staged")
+    monkeypatch.setattr(installation, "write_env_key", kill)
+    with pytest.raises(Killed):
+        walk(installation, back=True)
+    monkeypatch.undo()
+    walk(installation, back=True)
+    assert installation.env_key() == key(installation, "A")
+    assert keys_of_data(installation, reveal, dump) == {"A"}
+
+
 @pytest.mark.parametrize("new", [None, "S"], ids=["made-here", "given"])
 def test_check_mode_writes_nothing(installation, tmp_path, new):
     before = sorted((path.name, path.stat().st_mtime_ns) for path in tmp_path.iterdir())
