@@ -285,7 +285,8 @@ class Disk:
                 disk.after()
 
         connection = _REAL_CONNECT(database, *arguments, factory=Watched, **options)
-        sqlite3.Connection.execute(connection, "PRAGMA synchronous=OFF")
+        with contextlib.suppress(sqlite3.OperationalError):  # read-only, and a journal is to be recovered first
+            sqlite3.Connection.execute(connection, "PRAGMA synchronous=OFF")
         return connection
 
 

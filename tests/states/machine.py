@@ -11,29 +11,30 @@ is reported is the one that the oracle sees. From wherever the game ends, the sa
 
 from __future__ import annotations
 
+import collections
 import datetime
 import typing as t
+from collections.abc import Callable
 
 import oracle
-import sealed
 from ansible_collections.servos.ops.plugins.module_utils._errors import ServosError
-from ansible_collections.servos.ops.plugins.module_utils._rotation import backups, custody
 from ansible_collections.servos.ops.plugins.module_utils._rotation.observe import observe
-from ansible_collections.servos.ops.plugins.module_utils._rotation.rotate import rotate
-from ansible_collections.servos.ops.plugins.module_utils._rotation.run import UNTIL, WalkOptions
-from disk import DISKS, Stopped
+from ansible_collections.servos.ops.plugins.module_utils._rotation.run import UNTIL
+from calls import attempt, back_up, hold, retire, rotate, stage, writes_of
+from disk import DISKS
 from hypothesis import note
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from world import KINDS, Process, World, worlds
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from starts import STARTS, Start, begin
+from world import KINDS, ROLES, Process, World, worlds
 
 RERUNS = 3
+PHASES: collections.Counter[str] = collections.Counter()
 CONTENTS = ("sealed", "sealed", "sealed", "empty", "plain")
 
-# No stop in half of the runs. A number beyond the last write of a run is no stop either.
-STOPS = st.none() | st.tuples(st.sampled_from(DISKS), st.integers(1, 45))
-INTRUSIONS = st.lists(st.tuples(st.integers(1, 40), st.sampled_from(KINDS)), max_size=2)
-
+# The run is stopped before the write of that number, counted round and round.
+STOPS = st.none() | st.tuples(st.sampled_from(DISKS), st.sampled_from(range(40)))
+INTRUSIONS = st.just(()) | st.lists(st.tuples(st.sampled_from(range(1, 30)), st.sampled_from(KINDS)), max_size=2)
 
 class Rotations(RuleBasedStateMachine):
     """The moves. C(answer) is what the last call of the collection returned or raised."""
@@ -45,17 +46,14 @@ class Rotations(RuleBasedStateMachine):
         self._lent = worlds()
         self._make = self._lent.__enter__()
         self._ids = 0
+        self._last_seen: oracle.Seen | None = None
 
     @initialize(
-        wal=st.booleans(), has_service=st.sampled_from((True, True, False)), in_base64=st.booleans(),
-        values=st.lists(st.tuples(st.sampled_from(KINDS), st.sampled_from(CONTENTS)), max_size=6),
+        start=st.sampled_from(STARTS), wal=st.booleans(), has_service=st.sampled_from((True, True, False)), in_base64=st.booleans(),
+        values=st.lists(st.tuples(st.sampled_from(KINDS), st.sampled_from(CONTENTS), st.integers(0, 1)), max_size=6),
     )  # fmt: skip
-    def install(self, wal: bool, has_service: bool, in_base64: bool, values: list[tuple[str, str]]) -> None:
-        key_text = "qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqo=" if in_base64 else "aa" * 32
-        self.world = self._make(key_text=key_text, wal=wal, has_service=has_service)
-        key_bytes = sealed.key_of(key_text)
-        self.world.fill([("canary", "sealed", key_bytes), *((k, c, key_bytes) for k, c in values if (k, c) != ("hex", "plain"))])
-        self.world.disk.settle()
+    def install(self, start: Start, wal: bool, has_service: bool, in_base64: bool, values: list[tuple[str, str, int]]) -> None:
+        self.world = begin(self._make, start, values, wal=wal, has_service=has_service, in_base64=in_base64)
 
     def teardown(self) -> None:
         try:
@@ -64,34 +62,19 @@ class Rotations(RuleBasedStateMachine):
         finally:
             self._lent.__exit__(None, None, None)
 
-    # Calls of the collection.
-
-    def _call(
-        self,
-        call: t.Callable[[], dict[str, t.Any]],
-        stop: tuple[str, int] | None = None,
-        intrusions: t.Sequence[tuple[int, str]] = (),
-    ) -> dict[str, t.Any] | ServosError | None:
-        """Run one call as a module would be run. Returns its result, its refusal, or None if it was stopped."""
-        world = self.world
+    def _attempt(self, call: Callable[[], dict[str, t.Any]], stop: t.Any = None, intrusions: t.Sequence[t.Any] = ()) -> t.Any:
+        """Make a call; note for the reader of a failed game what came of it."""
         at = {number: self._intruder(kind) for number, kind in intrusions}
-        try:
-            with world.disk.run(stop=stop, at=at):
-                answer: dict[str, t.Any] | ServosError = call()
-        except ServosError as error:
-            answer = error
-        except Stopped:
-            note(f"stopped before write {len(world.disk.trace)}: {world.disk.trace[-1:]}")
-            if stop is not None and stop[0] != "killed":
-                world.main, world.forgotten = None, []
-            self._hold()
-            return None
-        note(f"{len(world.disk.trace)} writes, {answer if isinstance(answer, ServosError) else answer.get('phase', 'done')}")
-        assert not world.tells(repr(answer)), "the answer holds a key or a plaintext"
-        self._hold()
+        if stop is not None:
+            writes = writes_of(self.world, call, at)
+            stop = (stop[0], stop[1] % writes + 1) if writes else None
+        answer = attempt(self.world, call, stop, at)
+        trace = self.world.disk.trace
+        came = f"stopped before {trace[-1:]}" if answer is None else answer if isinstance(answer, ServosError) else answer.get("phase")
+        note(f"{len(trace)} writes, {came}")
         return answer
 
-    def _intruder(self, kind: str) -> t.Callable[[], None]:
+    def _intruder(self, kind: str) -> Callable[[], None]:
         def strike() -> None:
             for process in (self.world.main, *self.world.forgotten):
                 if process is not None:
@@ -99,39 +82,15 @@ class Rotations(RuleBasedStateMachine):
 
         return strike
 
-    def _hold(self) -> None:
-        self.world.look()
-        assert self.world.trouble == []
-        assert self.world.leaks() == []
-
-    def stage(self, rotation_id: str, stop: t.Any = None) -> t.Any:
-        world = self.world
-        return self._call(
-            lambda: custody.stage(
-                world.installation(), new_key=None, rotation_id=rotation_id, max_age_days=None, allow_empty=False, now=world.now, write=True
-            ),
-            stop,
-        )
-
-    def rotate(self, stop: t.Any = None, intrusions: t.Sequence[t.Any] = (), **how: t.Any) -> t.Any:
-        world = self.world
-        options = WalkOptions(settle_s=0, start_timeout_s=0, **how)
-        return self._call(
-            lambda: rotate(world.installation(), options, old_key=None, new_key=None, expect_staged=False, now=world.now, write=True),
-            stop,
-            intrusions,
-        )
-
-    def retire(self, stop: t.Any = None) -> t.Any:
-        world = self.world
-        return self._call(lambda: custody.retire(world.installation(), allow_empty=False, now=world.now, write=True), stop)
+    def stage(self, stop: t.Any = None) -> t.Any:
+        return self._attempt(lambda: stage(self.world, f"id-{self._ids}"), stop)
 
     # The operator's playbooks.
 
     @rule(stop=STOPS, is_new=st.booleans())
     def operator_stages(self, stop: t.Any, is_new: bool) -> None:
         self._ids += is_new
-        self.stage(f"id-{self._ids}", stop)
+        self.stage(stop)
 
     @rule(stop=STOPS, until=st.sampled_from(UNTIL), scrub=st.booleans(), intrusions=INTRUSIONS)
     def operator_rotates(self, stop: t.Any, until: str, scrub: bool, intrusions: t.Any) -> None:
@@ -146,7 +105,7 @@ class Rotations(RuleBasedStateMachine):
         seen, before, stops = oracle.see(world), world.disk.tree(), world.stops
         due = oracle.rotation(seen, until=how["until"], back=how.get("back", False))
         is_calm = not world.refusals and not (intrusions and (world.main or world.forgotten))
-        answer = self.rotate(stop, intrusions, **how)
+        answer = self._attempt(lambda: rotate(world, **how), stop, intrusions)
         if due.refusal is not None:
             assert answer is None or isinstance(answer, ServosError), f"it went on although {due.refusal}"
             if not intrusions:
@@ -164,7 +123,7 @@ class Rotations(RuleBasedStateMachine):
     def operator_retires(self, stop: t.Any) -> None:
         world = self.world
         seen, before = oracle.see(world), world.disk.tree()
-        answer = self.retire(stop)
+        answer = self._attempt(lambda: retire(world), stop)
         may = seen.has_only(seen.env) and seen.runs_on_env and seen.staged in (None, seen.env)
         if not {seen.staged, seen.previous, seen.withdrawn} - {None}:
             assert answer is None or isinstance(answer, ServosError) or not answer["changed"]
@@ -178,99 +137,85 @@ class Rotations(RuleBasedStateMachine):
 
     @rule(stop=STOPS, retention_days=st.sampled_from((1, 30)))
     def operator_backs_up(self, stop: t.Any, retention_days: int) -> None:
-        world = self.world
-        self._call(
-            lambda: backups.keep_backups(
-                world.installation(), backup_dir=world.backup_dir, retention_days=retention_days, allow_empty=False, now=world.now, write=True
-            ),
-            stop,
-        )
+        self._attempt(lambda: back_up(self.world, retention_days), stop)
+
+    @rule(stop=STOPS, is_new=st.booleans(), intrusions=INTRUSIONS)
+    def operator_runs_the_playbook(self, stop: t.Any, is_new: bool, intrusions: t.Any) -> None:
+        self._ids += is_new
+        if not isinstance(self.stage(), ServosError):
+            self._judged(stop, intrusions, until="activated")
 
     # What the operator does by hand, as far as no key is lost by it.
 
-    @precondition(lambda self: self._kept_elsewhere())
-    @rule(role=st.sampled_from(("staged", "previous", "withdrawn")))
-    def operator_edits_the_env_file(self, role: str) -> None:
-        keys = self.world.keys_on()
-        if role in keys:
-            self.world.write_env(self.world.written_like_env(keys[role]))
+    @rule(role=st.sampled_from(ROLES), deed=st.sampled_from(("edit", "remove", "restart")))
+    def operator_acts_by_hand(self, role: str, deed: str) -> None:
+        world = self.world
+        keys = world.keys_on()
+        if deed == "edit" and role in keys and keys["active"] in [keys.get(other) for other in ROLES]:
+            world.write_env(world.written_like_env(keys[role]))
+        elif deed == "remove" and keys.get("staged") == keys["active"]:
+            world.remove_key("staged")
+        elif deed == "restart" and world.has_service:
+            world.start_main()
 
-    def _kept_elsewhere(self) -> bool:
-        keys = self.world.keys_on()
-        return keys["active"] in [keys.get(role) for role in ("staged", "previous", "withdrawn")]
-
-    @precondition(lambda self: (lambda keys: keys.get("staged") == keys["active"])(self.world.keys_on()))
-    @rule()
-    def operator_removes_the_staged_copy_of_the_active_key(self) -> None:
-        self.world.remove_key("staged")
-
-    @rule()
-    def operator_restarts_the_service(self) -> None:
-        if self.world.has_service:
-            self.world.start_main()
-
-    # The application.
+    # The application, and what befalls it.
 
     @rule(kind=st.sampled_from(KINDS), content=st.sampled_from(CONTENTS), replaced=st.integers(0, 4))
     def application_writes(self, kind: str, content: str, replaced: int) -> None:
-        if (kind, content) != ("hex", "plain"):
-            key_bytes = self.world.main.key_bytes if self.world.main else None if self.world.has_service else self.world.keys_on()["active"]
-            if key_bytes is not None:
-                self.world.write(kind, content, key_bytes, row=replaced or None)
+        world = self.world
+        if (kind, content) == ("hex", "plain"):
+            return
+        if not world.has_service:
+            world.write(kind, content, world.keys_on()["active"], row=replaced or None)
+        elif world.main is not None:
+            world.write(kind, content, world.main.key_bytes, row=replaced or None)
 
-    @precondition(lambda self: self.world.main is not None and len(self.world.forgotten) < 2)
-    @rule()
-    def a_second_process_is_forgotten(self) -> None:
-        assert self.world.main is not None
-        self.world.forgotten.append(Process(self.world.main.key_text))
+    @rule(deed=st.sampled_from(("fork", "write", "write", "end")), kind=st.sampled_from(KINDS))
+    def a_forgotten_process(self, deed: str, kind: str) -> None:
+        world = self.world
+        if deed == "fork" and world.main is not None and len(world.forgotten) < 2:
+            world.forgotten.append(Process(world.main.key_text))
+        elif deed == "end" and world.forgotten:
+            world.forgotten.pop()
+        elif deed == "write":
+            for process in world.forgotten:
+                world.write(kind, "sealed", process.key_bytes)
 
-    @precondition(lambda self: self.world.forgotten)
-    @rule(kind=st.sampled_from(KINDS))
-    def the_forgotten_process_writes(self, kind: str) -> None:
-        key_bytes = self.world.forgotten[0].key_bytes
-        if key_bytes in self.world.keys_on().values():
-            self.world.write(kind, "sealed", key_bytes)
+    @rule(refusals=st.integers(0, 2), days=st.integers(0, 40))
+    def trouble_ahead(self, refusals: int, days: int) -> None:
+        self.world.refusals = refusals
+        self.world.now += datetime.timedelta(days=days, seconds=1)
 
-    @precondition(lambda self: self.world.forgotten)
-    @rule()
-    def the_forgotten_process_ends(self) -> None:
-        self.world.forgotten.pop()
-
-    @rule(times=st.integers(1, 2))
-    def the_service_will_refuse_to_start(self, times: int) -> None:
-        self.world.refusals = times
-
-    @rule(kind=st.sampled_from(KINDS))
-    def a_foreign_value_appears(self, kind: str) -> None:
+    @rule(kind=st.sampled_from(KINDS), back=st.booleans(), stop=STOPS)
+    def a_foreign_value_comes_and_goes(self, kind: str, back: bool, stop: t.Any) -> None:
         self.world.write(kind, "foreign", None)
-
-    @precondition(lambda self: None in self.world.census())
-    @rule()
-    def the_foreign_values_are_removed(self) -> None:
+        self._judged(stop, (), until="activated", back=back)
+        self.operator_retires(stop)
+        hold(self.world)
+        self.the_phase_is_the_oracles()
         self.world.remove_foreign()
-
-    @rule(days=st.integers(1, 40))
-    def time_passes(self, days: int) -> None:
-        self.world.now += datetime.timedelta(days=days)
 
     # What must hold.
 
     @invariant()
     def nothing_is_lost(self) -> None:
         if hasattr(self, "world"):
-            self._hold()
+            hold(self.world)
 
     @invariant()
     def the_phase_is_the_oracles(self) -> None:
         if hasattr(self, "world"):
-            assert observe(self.world.installation()).phase == oracle.phase(oracle.see(self.world))
+            seen = oracle.see(self.world)
+            if seen != self._last_seen:
+                self._last_seen = seen
+                assert observe(self.world.installation()).phase == oracle.phase(seen)
+                PHASES[oracle.phase(seen)] += 1
 
     def finish(self) -> None:
         """Nothing goes wrong any more: the same calls again reach the end, forward, and by the way of a rollback."""
         world = self.world
         world.refusals = 0
         world.forgotten = []
-        world.remove_foreign()
         if world.has_service and world.main is None and oracle.phase(oracle.see(world)) == "settled":
             world.start_main()  # nothing is under way, so it is its manager's to start
         tree, truth, main = world.disk.tree(), dict(world.truth), world.main
@@ -282,7 +227,7 @@ class Rotations(RuleBasedStateMachine):
 
     def _go_back(self) -> None:
         due = oracle.rotation(oracle.see(self.world), until="activated", back=True)
-        answer = self.rotate(back=True)
+        answer = self._attempt(lambda: rotate(self.world, back=True))
         if due.refusal is None:
             assert not isinstance(answer, ServosError), answer
             assert oracle.see(self.world).env == due.target
@@ -290,7 +235,7 @@ class Rotations(RuleBasedStateMachine):
     def _reach_the_end(self) -> None:
         answers = []
         for unused_run in range(RERUNS):
-            answers += [self.stage(f"id-{self._ids}"), self.rotate(), self.retire()]
+            answers += [self.stage(), *(self._attempt(lambda call=call: call(self.world)) for call in (rotate, retire))]
             seen = oracle.see(self.world)
             if oracle.phase(seen) == "settled" and seen.known == {seen.env} and seen.runs_on_env:
                 return

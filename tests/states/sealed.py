@@ -106,4 +106,5 @@ def key_in_file(content: bytes | None) -> bytes | None:
 def spellings(key_bytes: bytes) -> list[bytes]:
     """Return a key in every form that it could leak in."""
     b64 = base64.b64encode(key_bytes)
-    return [key_bytes, key_bytes.hex().encode(), key_bytes.hex().upper().encode(), b64.rstrip(b"="), base64.urlsafe_b64encode(key_bytes).rstrip(b"=")]
+    url = base64.urlsafe_b64encode(key_bytes)
+    return [key_bytes, key_bytes.hex().encode(), key_bytes.hex().upper().encode(), b64.rstrip(b"="), url.rstrip(b"=")]

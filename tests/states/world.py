@@ -21,14 +21,14 @@ import shutil
 import sqlite3
 import tempfile
 import typing as t
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import sealed
 from ansible_collections.servos.ops.plugins.module_utils._errors import ServiceError
 from ansible_collections.servos.ops.plugins.module_utils._rotation import installation as installation_room
 from ansible_collections.servos.ops.plugins.module_utils._rotation.installation import Installation
 from ansible_collections.servos.ops.plugins.module_utils._system.services import Service
-from disk import DISKS, Disk, Tree
+from disk import DISKS, Disk
 
 VARIABLE = "SERVOS_MASTER_KEY"
 ROLES = ("staged", "previous", "withdrawn")
@@ -146,7 +146,9 @@ class World:
         self.stops = 0
         self.trouble: list[str] = []
         self._numbers = itertools.count(1)
-        self._seen: tuple[bytes, ...] | None = None
+        self._content: tuple[bytes, ...] = ()
+        self._stored: dict[tuple[str, int], Cells] = {}
+        self._seen: dict[tuple[str, int], Cells] | None = None
         self._needed: set[bytes] = set()
         os.mkdir(os.path.dirname(self.database_path))
         connection = _REAL_CONNECT(self.database_path)
@@ -287,6 +289,14 @@ class World:
 
     def stored(self) -> dict[tuple[str, int], Cells]:
         """Return every row of the database as it would be found after a stop, journals recovered."""
+        content = tuple(
+            _read(self.database_path + end) if os.path.exists(self.database_path + end) else b"" for end in ("", "-wal", "-journal")
+        )
+        if content != self._content:
+            self._content, self._stored = content, self._read_stored()
+        return self._stored
+
+    def _read_stored(self) -> dict[tuple[str, int], Cells]:
         scratch = tempfile.mkdtemp(dir=os.path.dirname(self.root))
         try:
             for end in ("", "-wal", "-journal"):
@@ -317,10 +327,10 @@ class World:
         found = self.opener.open(word)
         return word if found is None else found[1]
 
-    def census(self, stored: dict[tuple[str, int], Cells] | None = None) -> dict[bytes | None, int]:
+    def census(self) -> dict[bytes | None, int]:
         """Count the sealed values by the key that opens them, None for those that no key opens that was ever seen."""
         counts: dict[bytes | None, int] = {}
-        for cells in (self.stored() if stored is None else stored).values():
+        for cells in self.stored().values():
             for word in _words(cells):
                 found = self.opener.open(word)
                 key_bytes = found[0] if found else None
@@ -331,12 +341,9 @@ class World:
         """Hold what is there now against what must always be; what is wrong is added to the trouble."""
         last = self.disk.trace[-1] if self.disk.trace else "a rule"
         on = {disk: self.keys_on(disk) for disk in DISKS}
-        content = tuple(
-            _read(self.database_path + end) for end in ("", "-wal", "-journal") if os.path.exists(self.database_path + end)
-        )
-        if content != self._seen:
-            stored = self.stored()
-            self._seen, self._needed = content, {key_bytes for key_bytes in self.census(stored) if key_bytes is not None}
+        stored = self.stored()
+        if stored is not self._seen:
+            self._seen, self._needed = stored, {key_bytes for key_bytes in self.census() if key_bytes is not None}
             said = {address: self.meaning(cells) for address, cells in stored.items()}
             if said != self.truth:
                 wrong = sorted(str(a) for a in set(said) | set(self.truth) if said.get(a) != self.truth.get(a))
@@ -368,10 +375,6 @@ class World:
         """Tell whether a text gives a key or a plaintext away."""
         forms = [form for key_bytes in self.opener.keys for form in sealed.spellings(key_bytes)[1:]]
         return MARKER in text or any(form.decode("ascii") in text for form in forms)
-
-    def stand(self) -> Tree:
-        """Return everything on the disk, but for what may differ where nothing was changed."""
-        return {path: what for path, what in self.disk.tree().items() if not path.endswith(("-wal", "/record.json", "/state"))}
 
 
 def _words(cells: Cells) -> list[t.Any]:
@@ -411,7 +414,7 @@ def _root_of_tests() -> str:
 
 
 @contextlib.contextmanager
-def worlds() -> Iterator[t.Callable[..., World]]:
+def worlds() -> Iterator[Callable[..., World]]:
     """Lend a maker of worlds in memory; they are removed at the end. Processes are looked up in the newest one."""
     base = tempfile.mkdtemp(prefix="servos-ops-states-", dir=_root_of_tests())
     numbers = itertools.count(1)
