@@ -11,7 +11,7 @@ import typing as t
 from collections.abc import Callable, Mapping
 
 from ansible_collections.servos.ops.plugins.module_utils._errors import ServosError
-from ansible_collections.servos.ops.plugins.module_utils._rotation import backups, custody
+from ansible_collections.servos.ops.plugins.module_utils._rotation import backups, custody, restore
 from ansible_collections.servos.ops.plugins.module_utils._rotation import rotate as rotate_room
 from ansible_collections.servos.ops.plugins.module_utils._rotation.run import WalkOptions
 from disk import Stopped
@@ -49,6 +49,14 @@ def back_up(world: World, retention_days: int) -> dict[str, t.Any]:
     return backups.keep_backups(
         world.installation(), backup_dir=world.backup_dir, retention_days=retention_days, allow_empty=False, now=world.now, write=True
     )
+
+
+def put_back(world: World) -> dict[str, t.Any]:
+    """servos_backup state=restored: the newest backup."""
+    return restore.restore_backup(
+        world.installation(), backup_dir=world.backup_dir, path=None, target=None, stop_timeout_s=9, start_timeout_s=9,
+        retention_days=30, now=world.now, write=True,
+    )  # fmt: skip
 
 
 def hold(world: World) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import collections
 import datetime
+import os
 import typing as t
 from collections.abc import Callable
 
@@ -20,7 +21,7 @@ import oracle
 from ansible_collections.servos.ops.plugins.module_utils._errors import ServosError
 from ansible_collections.servos.ops.plugins.module_utils._rotation.observe import observe
 from ansible_collections.servos.ops.plugins.module_utils._rotation.run import UNTIL
-from calls import attempt, back_up, hold, retire, rotate, stage, writes_of
+from calls import attempt, back_up, hold, put_back, retire, rotate, stage, writes_of
 from disk import DISKS
 from hypothesis import note
 from hypothesis import strategies as st
@@ -46,6 +47,7 @@ class Rotations(RuleBasedStateMachine):
         self._lent = worlds()
         self._make = self._lent.__enter__()
         self._ids = 0
+        self._saved: dict[str, dict[tuple[str, int], t.Any]] = {}
         self._last_seen: oracle.Seen | None = None
 
     @initialize(
@@ -124,7 +126,9 @@ class Rotations(RuleBasedStateMachine):
         world = self.world
         seen, before = oracle.see(world), world.disk.tree()
         answer = self._attempt(lambda: retire(world), stop)
-        may = seen.has_only(seen.env) and seen.runs_on_env and seen.staged in (None, seen.env)
+        doomed = {seen.staged, seen.previous, seen.withdrawn} - {None, seen.env}
+        forgotten = {process.key_bytes for process in world.forgotten}
+        may = seen.has_only(seen.env) and seen.runs_on_env and seen.staged in (None, seen.env) and not doomed & forgotten
         if not {seen.staged, seen.previous, seen.withdrawn} - {None}:
             assert answer is None or isinstance(answer, ServosError) or not answer["changed"]
             assert world.disk.tree() == before
@@ -137,7 +141,23 @@ class Rotations(RuleBasedStateMachine):
 
     @rule(stop=STOPS, retention_days=st.sampled_from((1, 30)))
     def operator_backs_up(self, stop: t.Any, retention_days: int) -> None:
-        self._attempt(lambda: back_up(self.world, retention_days), stop)
+        world = self.world
+        world.now += datetime.timedelta(seconds=1)  # the name of a backup is its time
+        said = dict(world.truth)
+        answer = self._attempt(lambda: back_up(world, retention_days), stop)
+        if isinstance(answer, dict):
+            self._saved[answer["backup"]["path"]] = said
+
+    @rule(stop=STOPS)
+    def operator_restores_the_newest_backup(self, stop: t.Any) -> None:
+        world = self.world
+        world.now += datetime.timedelta(seconds=1)
+        newest = max((path for path in self._saved if os.path.exists(path)), default=None)
+        world.truth_restored = self._saved[newest] if newest else None
+        answer = self._attempt(lambda: put_back(world), stop)
+        if isinstance(answer, dict):
+            assert world.truth_restored is None or world.truth_restored == world.truth, "the backup was not put back"
+        world.truth_restored = None
 
     @rule(stop=STOPS, is_new=st.booleans(), intrusions=INTRUSIONS)
     def operator_runs_the_playbook(self, stop: t.Any, is_new: bool, intrusions: t.Any) -> None:

@@ -25,8 +25,11 @@ from collections.abc import Callable, Iterator
 
 import sealed
 from ansible_collections.servos.ops.plugins.module_utils._errors import ServiceError
+from ansible_collections.servos.ops.plugins.module_utils._rotation import holders as holders_room
 from ansible_collections.servos.ops.plugins.module_utils._rotation import installation as installation_room
 from ansible_collections.servos.ops.plugins.module_utils._rotation.installation import Installation
+from ansible_collections.servos.ops.plugins.module_utils._system import services as services_room
+from ansible_collections.servos.ops.plugins.module_utils._system.processes import Environments
 from ansible_collections.servos.ops.plugins.module_utils._system.services import Service
 from disk import DISKS, Disk
 
@@ -126,6 +129,20 @@ class _ModelInstallation(Installation):
         return _ModelService(self.world)
 
 
+class _Clock:
+    """Time for those who wait: it passes when they look."""
+
+    def __init__(self) -> None:
+        self._now = 0.0
+
+    def monotonic(self) -> float:
+        self._now += 0.25
+        return self._now
+
+    def sleep(self, seconds: float) -> None:
+        self._now += seconds
+
+
 class World:
     """The installation and what is true of it. C(trouble) collects whatever was seen that must never be."""
 
@@ -139,6 +156,7 @@ class World:
         self.profile = profile
         self.opener = sealed.Opener()
         self.truth: dict[tuple[str, int], Cells | None] = {}
+        self.truth_restored: dict[tuple[str, int], Cells | None] | None = None  # what a backup that is being put back says
         self.main: Process | None = None
         self.forgotten: list[Process] = []
         self.now = datetime.datetime(2026, 6, 1, tzinfo=datetime.timezone.utc)
@@ -345,6 +363,8 @@ class World:
         if stored is not self._seen:
             self._seen, self._needed = stored, {key_bytes for key_bytes in self.census() if key_bytes is not None}
             said = {address: self.meaning(cells) for address, cells in stored.items()}
+            if said == self.truth_restored:
+                self.truth, self.truth_restored = dict(said), None
             if said != self.truth:
                 wrong = sorted(str(a) for a in set(said) | set(self.truth) if said.get(a) != self.truth.get(a))
                 self.trouble.append(f"after {last}: {', '.join(wrong)} does not say what was written last")
@@ -426,17 +446,29 @@ def worlds() -> Iterator[Callable[..., World]]:
         newest[:] = [World(root, **facts)]
         return newest[0]
 
-    def variable_of(pid: int, name: str) -> str | None:
-        world = newest[0]
-        for process in (world.main, *world.forgotten):
-            if process is not None and process.pid == pid:
-                return process.key_text if name == VARIABLE else None
-        raise ProcessLookupError(pid)
+    def running() -> dict[int, str]:
+        return {process.pid: process.key_text for process in (newest[0].main, *newest[0].forgotten) if process is not None}
 
-    real = installation_room.process_variable
-    installation_room.process_variable = variable_of
+    def variable_of(pid: int, name: str) -> str | None:
+        if pid not in running():
+            raise ProcessLookupError(pid)
+        return running()[pid] if name == VARIABLE else None
+
+    def environments() -> Environments:
+        return Environments({pid: f"PATH=/bin\0{VARIABLE}={text}\0".encode() for pid, text in running().items()}, 0)
+
+    patches = [
+        (installation_room, "process_variable", variable_of),
+        (holders_room, "environments", environments),
+        (holders_room, "name_of", lambda unused_pid: "model"),
+        (services_room, "time", _Clock()),
+    ]
+    real = [(room, name, getattr(room, name)) for room, name, unused in patches]
     try:
+        for room, name, replaced in patches:
+            setattr(room, name, replaced)
         yield make
     finally:
-        installation_room.process_variable = real
+        for room, name, original in real:
+            setattr(room, name, original)
         shutil.rmtree(base)
