@@ -13,6 +13,7 @@ import typing as t
 
 from .._errors import ServosError
 from .._system.detached import DetachedError, without_message
+from .._system.memory import keep_out_of_core_dumps
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -25,7 +26,10 @@ def run_guarded(module: AnsibleModule, work: t.Callable[[], Result], *, mask: t.
 
     C(work) returns the result; what it holds under C(_warnings), C(_before) and C(_after) becomes warnings and the diff.
     C(mask) registers what must not be printed; it is called before anything is.
+
+    Effects: from here on this process, and each fork of it, leaves no core dump.
     """
+    keep_out_of_core_dumps()
     try:
         result = work()
     except ServosError as error:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.servos.ops.plugins.module_utils._ansible import dependencies, front_door, masking
+from ansible_collections.servos.ops.plugins.module_utils._ansible import dependencies, front_door, leaving, masking
 from ansible_collections.servos.ops.plugins.module_utils._errors import (
     ApiError,
     ForeignValueError,
@@ -46,6 +46,14 @@ class Module:
 @pytest.fixture(autouse=True)
 def before_2_22(monkeypatch):
     monkeypatch.setattr(masking, "register_secrets", None)
+
+
+@pytest.fixture(autouse=True)
+def protected(monkeypatch):
+    """Whether the process was made undumpable, which would last; here it is only noted."""
+    noted = []
+    monkeypatch.setattr(leaving, "keep_out_of_core_dumps", lambda: noted.append(True))
+    return noted
 
 
 @pytest.fixture
@@ -210,3 +218,11 @@ def test_a_missing_library_is_ansibles_own_message(monkeypatch, module):
 def test_the_minimum_version_is_the_one_that_is_documented(collection_root):
     with open(collection_root + "/plugins/doc_fragments/_installation.py", encoding="utf-8") as stream:
         assert "cryptography >= " + dependencies.MINIMUM_CRYPTOGRAPHY in stream.read()
+
+
+def test_no_key_is_read_before_the_process_is_kept_out_of_core_dumps(module, protected, monkeypatch):
+    seen = []
+    monkeypatch.setattr(front_door, "installation_of", lambda unused_module: seen.append(list(protected)))
+    with pytest.raises(Left):
+        front_door.run_module(module, lambda unused_installation: {})
+    assert seen == [[True]]
