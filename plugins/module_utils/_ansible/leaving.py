@@ -14,6 +14,7 @@ import typing as t
 from .._errors import ServosError
 from .._system.detached import DetachedError, without_message
 from .._system.memory import keep_out_of_core_dumps
+from .masking import without_masked
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -56,7 +57,7 @@ def run_guarded(module: AnsibleModule, work: t.Callable[[], Result], *, mask: t.
 
 def _warn(module: AnsibleModule, facts: Result) -> None:
     for text in facts.pop("_warnings", ()):
-        module.warn(text)
+        module.warn(without_masked(module, text))
 
 
 def run_command(module: AnsibleModule, argv: list[str], environment: t.Mapping[str, str] | None = None) -> tuple[int, str, str]:

@@ -226,3 +226,17 @@ def test_no_key_is_read_before_the_process_is_kept_out_of_core_dumps(module, pro
     with pytest.raises(Left):
         front_door.run_module(module, lambda unused_installation: {})
     assert seen == [[True]]
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["exit", "fail"])
+def test_a_warning_is_masked_too(module, fails):
+    """ansible-core 2.19 to 2.21 pass warnings by what masks a result."""
+    warnings = ["before " + ACTIVE + " after, and " + ACTIVE.upper(), ACTIVE]
+
+    def work(installation):
+        if fails:
+            raise ServosError("x", _warnings=warnings)
+        return {"_warnings": warnings}
+
+    leave(module, work)
+    assert module.warnings == ["before ******** after, and ********", "********"]
