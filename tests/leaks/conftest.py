@@ -60,6 +60,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("leaks")
     group.addoption("--quick", action="store_true", help="one method, on the ansible-core that is installed here")
     group.addoption("--oldest", type=Path, help="the bin directory of an environment with the oldest ansible-core that is supported")
+    group.addoption("--between", type=Path, action="append", default=[], help="the same of one more, for masking")
 
 
 def cases_of(config: pytest.Config) -> list[Case]:
@@ -74,10 +75,31 @@ def planted_cases_of(config: pytest.Config) -> list[Case]:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "run" in metafunc.fixturenames:
         metafunc.parametrize("run", cases_of(metafunc.config), ids=lambda case: case.name, indirect=True, scope="session")
+    if "masking_core" in metafunc.fixturenames:
+        cores = masking_cores_of(metafunc.config)
+        metafunc.parametrize(
+            "masking_core", [core[1:] for core in cores], ids=[core[0] for core in cores], scope="session"
+        )
     if "planted_run" in metafunc.fixturenames:
         metafunc.parametrize(
             "planted_run", planted_cases_of(metafunc.config), ids=lambda case: case.core, indirect=True, scope="session"
         )
+
+
+def masking_cores_of(config: pytest.Config) -> list[tuple[str, Path | None, bool]]:
+    """Name the versions that masking is tried on, where they are, and whether they have the API of 2.22."""
+    newest = Path(sys.executable).parent
+    others = [] if config.getoption("quick") else [config.getoption("oldest"), *config.getoption("between")]
+    cores = [(version_of(path), path, False) for path in [newest, *others]]
+    return [*cores, ("2.22 by a stand-in", newest, True)]
+
+
+def version_of(programs: Path | None) -> str:
+    """Ask an ansible-core which one it is."""
+    if programs is None:
+        return "none"
+    said = subprocess.run([programs / "ansible", "--version"], check=True, stdout=subprocess.PIPE, text=True, timeout=60).stdout
+    return said.partition("core ")[2].partition("]")[0]
 
 
 def programs_of(config: pytest.Config, core: str) -> Path:

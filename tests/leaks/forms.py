@@ -41,8 +41,8 @@ def forms_of_key(text: str) -> dict[str, list[bytes]]:
         "HEX": [raw.hex().upper()],
         "URL-encoded": _url_forms(standard[:42]),
         "JSON-escaped": [standard[:42].replace("/", "\\/"), standard[:42].replace("/", "\\\\/")],
-        "base64 of the text": [base64.b64encode(spelling.encode()).decode()[: len(spelling) // 3 * 4] for spelling in spellings],
-        "base64 of a longer text": [form for spelling in spellings for form in _inside_base64(spelling.encode())] + _inside_base64(raw),
+        "base64 of the text": [form for spelling in spellings for form in _inside_base64(spelling.encode(), offsets=(0,))],
+        "base64 of a longer text": [form for piece in (*map(str.encode, spellings), raw) for form in _inside_base64(piece)],
         "list of numbers": [", ".join(map(str, raw)), ",".join(map(str, raw))],
         "Python literal": [repr(raw)[2:-1]],
     }
@@ -62,7 +62,7 @@ def forms_of_text(text: str) -> dict[str, list[bytes]]:
         "hex": [piece.hex().encode() for piece in pieces],
         "HEX": [piece.hex().upper().encode() for piece in pieces],
         "URL-encoded": [form.encode() for piece in written for form in _url_forms(piece)],
-        "base64 of the text": [base64.b64encode(text.encode())[:64]],
+        "base64 of the text": [form.encode() for piece in pieces for form in _inside_base64(piece, offsets=(0,))],
         "base64 of a longer text": [form.encode() for piece in pieces for form in _inside_base64(piece)],
     }
     return _without_repeats({name: [needle for needle in forms if len(needle) >= SHORTEST] for name, forms in needles.items()})
@@ -81,10 +81,10 @@ def _url_forms(text: str) -> list[str]:
     return [quoted, lower, urllib.parse.quote_plus(text, safe=""), urllib.parse.quote(text)]
 
 
-def _inside_base64(raw: bytes) -> list[str]:
+def _inside_base64(raw: bytes, offsets: tuple[int, ...] = (0, 1, 2)) -> list[str]:
     """Return what stands in the Base64 of a longer text that contains these bytes: one form for each offset, in both alphabets."""
     found = []
-    for offset in range(3):
+    for offset in offsets:
         first, last = -(-offset * 8 // 6), (offset + len(raw)) * 8 // 6
         encoded = base64.b64encode(b"\0" * offset + raw).decode()[first:last]
         found += [encoded, encoded.replace("+", "-").replace("/", "_")]

@@ -37,7 +37,7 @@ chgrp servos /etc/servos/servos.env
 
 of_database=(--database /var/lib/servos/servos.db --key-file /root/judge/old.key)
 python3 /opt/servos-reference/schema.py init "${of_database[@]}" --journal-mode wal
-python3 /opt/servos-reference/schema.py fill "${of_database[@]}" --values 60 --seed "$(hostname)" --manifest /root/judge/manifest.json
+python3 /opt/servos-reference/schema.py fill "${of_database[@]}" --values 60 --seed leaks --manifest /root/judge/manifest.json
 chown servos: /var/lib/servos/servos.db*
 
 cat > /etc/systemd/system/servos.service <<'UNIT'
