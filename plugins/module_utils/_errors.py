@@ -23,6 +23,7 @@ ServosError                 a message that names the thing, the reason and the n
 ├── HeldLockError           another run holds the lock
 ├── FileError               a file of ours cannot be written, read or made durable
 ├── EngineError             the container engine cannot be used, or refused
+├── EscrowError             the key is not in escrow as it was asked to be; no data was touched
 ├── InjectionError          a container, or what is to be injected into it, is not as it must be
 └── HostKeyError            a host's key is not the pinned one, or cannot be learned
     └── PinStoreError       the file of pins cannot be used
@@ -111,6 +112,10 @@ class EngineError(ServosError):
     """The container engine is absent, not running, or refused what it was asked."""
 
 
+class EscrowError(ServosError):
+    """The key could not be put into escrow as asked, or is not there any more; no data was touched."""
+
+
 class InjectionError(ServosError):
     """A container, its secrets or their directory are not as they must be; nothing was started."""
 
@@ -127,6 +132,7 @@ __all__ = (
     "ApiError",
     "EngineError",
     "EnvFileError",
+    "EscrowError",
     "FileError",
     "ForeignValueError",
     "HeldLockError",

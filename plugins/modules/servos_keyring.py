@@ -23,10 +23,15 @@ extends_documentation_fragment:
   - servos.ops._service
   - servos.ops._new_key
   - servos.ops._empty
+  - servos.ops._escrow
 attributes:
   check_mode:
     support: full
-    details: The data is looked at as in a real run; no key is made.
+    details: The data is looked at as in a real run; no key is made, and nothing is put into escrow.
+  async:
+    description: Supports being used with the C(async) keyword.
+    support: partial
+    details: Not together with O(escrow.vault_file), since the controller has to write that while the task runs.
   diff_mode:
     support: full
     details: Shows fingerprints.
@@ -39,12 +44,14 @@ options:
       - With V(staged), a new key lies ready, if a rotation is due; a rotation that is under way is left as it is.
       - With V(active), the staged key is the one in the env file. It is refused while a value is not under it.
       - With V(retired), the previous key, and the staged copy of the active one, are gone. It is refused while a value, or
-        the running service, needs it.
+        the running service, needs it. What lies in escrow stays.
+      - With V(escrowed), the active key is in escrow as O(escrow) says; nothing is rotated.
     type: str
     choices:
       - staged
       - active
       - retired
+      - escrowed
     required: true
   rotation_id:
     description:
@@ -67,6 +74,23 @@ EXAMPLES = r"""
   servos.ops.servos_keyring:
     state: staged
     rotation_id: "2026"
+
+- name: Stage a new key, and have it in escrow before any data is under it
+  servos.ops.servos_keyring:
+    state: staged
+    rotation_id: "2026"
+    escrow:
+      age_recipients:
+        - age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p
+      vault_file: "escrow/{{ inventory_hostname }}-{fingerprint}.yml"
+
+- name: Put the key that is in force into escrow, three shares of which any two open it
+  servos.ops.servos_keyring:
+    state: escrowed
+    escrow:
+      shares:
+        threshold: 2
+        recipients: "{{ holders }}"
 
 - name: Swap the env file
   servos.ops.servos_keyring:
@@ -99,6 +123,22 @@ retired:
   type: list
   elements: str
   sample: ["mk:0011223344556677"]
+escrow:
+  description:
+    - What lies in escrow of the staged key, with O(state=escrowed) of the active one. C(files) are as in the note, whose path is
+      C(note); C(missing) names what is not there yet, in check mode what would be made, any of C(age), C(share) and C(vault).
+  returned: when O(escrow) is given and a key is staged (in check mode, would be), or with O(state=escrowed)
+  type: dict
+  sample:
+    directory: /var/lib/servos/escrow
+    fingerprint: mk:fedcba9876543210
+    note: /var/lib/servos/escrow/escrow-fedcba9876543210.json
+    files:
+      - kind: age
+        name: escrow-fedcba9876543210.age
+        recipients: [age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p]
+        sha256: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+    missing: []
 phase:
   description: The phase, as M(servos.ops.servos_key_info) returns it.
   returned: when the data was looked at
@@ -121,20 +161,40 @@ previous_key:
   sample: mk:0011223344556677
 """
 
+import base64
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.servos.ops.plugins.module_utils._ansible.front_door import given_key, now, run_acting, run_module
+from ansible_collections.servos.ops.plugins.module_utils._ansible.leaving import run_with_input
 from ansible_collections.servos.ops.plugins.module_utils._ansible.options import (
     empty_option,
+    escrow_option,
     installation_options,
     new_key_options,
     service_options,
 )
 from ansible_collections.servos.ops.plugins.module_utils._rotation.custody import activate, fingerprints_of, retire, stage
+from ansible_collections.servos.ops.plugins.module_utils._rotation.escrow_wish import wish_from
+from ansible_collections.servos.ops.plugins.module_utils._rotation.escrowing import Escrowing, escrow_active
 
 if t.TYPE_CHECKING:
     from ansible_collections.servos.ops.plugins.module_utils._rotation.installation import Installation
+
+
+def asked_escrow(module: AnsibleModule, installation: Installation) -> Escrowing | None:
+    options = module.params["escrow"]
+    if options is None or module.params["state"] not in ("staged", "escrowed"):
+        return None
+    recipient = options["vault_recipient"]
+    return Escrowing(
+        installation,
+        wish_from(options, app=installation.profile.app, state_dir=installation.state_dir),
+        run=lambda argv, content: run_with_input(module, argv, content),
+        now=now(),
+        vault_recipient=base64.b64decode(recipient) if recipient else None,
+        receipt=options["vault_receipt"],
+    )
 
 
 def main() -> None:
@@ -144,12 +204,14 @@ def main() -> None:
             **service_options(),
             **new_key_options(),
             **empty_option(),
-            state={"type": "str", "choices": ["staged", "active", "retired"], "required": True},
+            **escrow_option(),
+            state={"type": "str", "choices": ["staged", "active", "retired", "escrowed"], "required": True},
             rotation_id={"type": "str"},
             max_age_days={"type": "float"},
             readable_backups={"type": "path"},
         ),
         mutually_exclusive=[["new_key", "new_key_file"]],
+        required_if=[["state", "escrowed", ["escrow"]]],
         supports_check_mode=True,
     )
 
@@ -161,16 +223,19 @@ def main() -> None:
             return retire(
                 installation, allow_empty=params["allow_empty"], readable_backups=params["readable_backups"], now=now(), write=write
             )
+        if escrow is not None and params["state"] == "escrowed":
+            return escrow_active(escrow, installation, write=write)
         return stage(
             installation, new_key=new_key, rotation_id=params["rotation_id"] or None, max_age_days=params["max_age_days"],
-            allow_empty=params["allow_empty"], now=now(), write=write,
+            allow_empty=params["allow_empty"], now=now(), write=write, escrow=escrow,
         )
 
-    new_key = None
+    new_key = escrow = None
 
     def work(installation: Installation) -> dict[str, t.Any]:
-        nonlocal new_key
+        nonlocal new_key, escrow
         new_key = given_key(module, installation, "new_key")
+        escrow = asked_escrow(module, installation)
         before = fingerprints_of(installation)
         if module.check_mode:
             done = act(installation, write=False)

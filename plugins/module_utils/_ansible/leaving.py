@@ -67,6 +67,15 @@ def run_command(module: AnsibleModule, argv: list[str], environment: t.Mapping[s
     return done
 
 
+def run_with_input(module: AnsibleModule, argv: list[str], content: bytes) -> tuple[int, bytes, bytes]:
+    """Run a command with bytes on its standard input, nothing of its arguments expanded; a missing one is an OSError."""
+    done: tuple[int, bytes, bytes] = module.run_command(
+        argv, data=content, binary_data=True, encoding=None, expand_user_and_vars=False, handle_exceptions=False,
+        environ_update={"LC_ALL": "C.UTF-8"},
+    )
+    return done
+
+
 def _lines(facts: t.Mapping[str, t.Any]) -> str:
     """Render facts one a line, so that a diff shows what differs."""
     rows = []
@@ -86,4 +95,4 @@ def _census_line(row: t.Mapping[str, t.Any]) -> str:
     return f"{place}: {counts or 'nothing'}"
 
 
-__all__ = ("Result", "run_command", "run_guarded")
+__all__ = ("Result", "run_command", "run_guarded", "run_with_input")

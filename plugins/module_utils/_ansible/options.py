@@ -55,6 +55,31 @@ def empty_option() -> dict[str, t.Any]:
     return {"allow_empty": {"type": "bool", "default": False}}
 
 
+def escrow_option() -> dict[str, t.Any]:
+    """Return the option of the doc fragment C(_escrow): where a key is to lie before it is used."""
+    return {
+        "escrow": {
+            "type": "dict",
+            "options": {
+                "directory": {"type": "path"},
+                "age_recipients": {"type": "list", "elements": "str"},
+                "shares": {
+                    "type": "dict",
+                    "options": {
+                        "threshold": {"type": "int", "required": True},
+                        "recipients": {"type": "list", "elements": "str", "required": True},
+                    },
+                },
+                # A path on the controller: no home directory of this host belongs into it.
+                "vault_file": {"type": "str"},
+                "vault_id": {"type": "str"},
+                "vault_recipient": {"type": "str"},
+                "vault_receipt": {"type": "dict"},
+            },
+        },
+    }
+
+
 def from_service_option() -> dict[str, t.Any]:
     """Return the option of the doc fragment C(_from_service): sealed values that become variables."""
     return {
@@ -75,4 +100,11 @@ def from_service_option() -> dict[str, t.Any]:
     }
 
 
-__all__ = ("empty_option", "from_service_option", "installation_options", "new_key_options", "service_options")
+__all__ = (
+    "empty_option",
+    "escrow_option",
+    "from_service_option",
+    "installation_options",
+    "new_key_options",
+    "service_options",
+)

@@ -20,6 +20,7 @@ from .._keys.material import MasterKey, encoding_for_new_key, generate_key, writ
 from .._system import files
 from .backups import list_backups
 from .due import judge_due, written
+from .escrowing import Escrowing
 from .installation import Installation
 from .observe import Keys, Observation, observe, read_keys
 
@@ -33,12 +34,14 @@ def stage(
     allow_empty: bool,
     now: datetime.datetime,
     write: bool,
+    escrow: Escrowing | None = None,
 ) -> dict[str, t.Any]:
     """Make the next key durable, if a rotation is due and none is under way.
 
     Args:
         new_key: the key to stage, or None to make one here.
         write: False only says what would happen.
+        escrow: where the key is to lie before it is used; that of a rotation under way is completed.
 
     Returns:
         C(changed), C(rotation_pending) (a staged key waits, or would wait, to be put in force), C(reason), fingerprints.
@@ -57,7 +60,7 @@ def stage(
         if write and keyring.record().get("new_key") != keys.staged.fingerprint:
             # Killed between the key and its record.
             _remember_staging(installation, keys.staged, active, rotation_id, now)
-        return _staged(keys, False, True, "a rotation is under way", None)
+        return _with_escrow(_staged(keys, False, True, "a rotation is under way", None), escrow, keys.staged, write=write)
     record = keyring.record()
     if new_key is not None and not rotation_id:
         if active == new_key:
@@ -81,14 +84,33 @@ def stage(
     if new_key is not None:
         new_key = written_like(new_key, active, installation.key_encoding)
         require_plain(installation.env_var, new_key.reveal_text())
+    if escrow is not None:
+        escrow.require_means(write=write)
     if write:
         fresh = new_key or generate_key(
             encoding=encoding_for_new_key(active, installation.key_encoding), entropy=os.urandom
         )
+        if escrow is not None:
+            escrow.promise(fresh)
         keyring.write("staged", fresh)
         _remember_staging(installation, fresh, active, rotation_id, now)
         keys = read_keys(installation)
-    return _staged(keys, True, True, reason, age)
+    return _with_escrow(_staged(keys, True, True, reason, age), escrow, keys.staged, write=write)
+
+
+def _with_escrow(
+    result: dict[str, t.Any], escrow: Escrowing | None, staged: MasterKey | None, *, write: bool
+) -> dict[str, t.Any]:
+    """Complete the escrow of the staged key, or, without C(write), say what it lacks."""
+    if escrow is None:
+        return result
+    escrow.require_means(write=write)
+    if staged is not None and write:
+        escrow.promise(staged)
+        escrowed = escrow.fulfil(staged)
+    else:
+        escrowed = bool(escrow.facts(staged)["missing"])
+    return dict(result, changed=result["changed"] or escrowed, escrow=escrow.facts(staged))
 
 
 def _remember_staging(

@@ -15,6 +15,7 @@ from .._errors import KeyFormatError, KeyMissingError
 from .._keys.envfile import require_plain
 from .._keys.material import MasterKey, written_like
 from .custody import refuse_unretired, remember_activation
+from .escrowing import require_escrowed
 from .installation import Installation
 from .observe import Keys, Observation, read_keys
 from .run import WalkOptions
@@ -48,6 +49,9 @@ def rotate(
     before = walk.look(keys)
     target = walk.check(before)
     steps = walk.needs(before, target)
+    # A dry run of staging and rotating in one go has not escrowed what it has not staged.
+    if {"rewrap", "swap"} & set(steps) and not options.back and (write or not expect_staged):
+        require_escrowed(installation, before.keys.staged)
     result = _described(before)
     if not write:
         result.update(_forecast(before, target, steps, expect_staged))
