@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +23,8 @@ class Holder(NamedTuple):
 
     def open(self, path: Path) -> str:
         """Open a file as this holder would."""
-        return subprocess.run(["age", "-d", "-i", str(self.identity), str(path)], capture_output=True, text=True, timeout=30, check=True).stdout
+        done = subprocess.run(["age", "-d", "-i", str(self.identity), str(path)], capture_output=True, text=True, timeout=30, check=True)
+        return done.stdout
 
     def cannot_open(self, path: Path) -> bool:
         done = subprocess.run(["age", "-d", "-i", str(self.identity), str(path)], capture_output=True, timeout=30, check=False)
@@ -66,3 +70,13 @@ def fake_age(folder: Path, script: str) -> Path:
     folder.mkdir(exist_ok=True)
     write(folder / "age", f"#!/bin/sh\n{script}\n").chmod(0o755)
     return folder
+
+
+def vault_view(path: Path, password_file: Path) -> str:
+    """Read a vault file with Ansible's own tool."""
+    command = shutil.which("ansible-vault") or str(Path(sys.executable).with_name("ansible-vault"))
+    done = subprocess.run(
+        [command, "view", "--vault-password-file", str(password_file), str(path)],
+        env=os.environ | {"PAGER": "cat", "NO_COLOR": "1"}, capture_output=True, text=True, timeout=60, check=True,
+    )
+    return done.stdout

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import json
 
-import pytest
 from escrows import combine, directory_of, escrow_of, new_holder, new_ssh_holder
-from installations import NEW, OLD, Servos, assert_refused, b64, fingerprint
+from installations import NEW, OLD, Servos, b64, fingerprint
 
 
 def test_every_recipient_opens_the_staged_key_alone(quiet: Servos) -> None:

@@ -71,4 +71,17 @@ def _document_of(key: MasterKey, app: str, created_at: str) -> str:
     return "".join(f"{name}: {json.dumps(value)}\n" for name, value in lines.items())
 
 
-__all__ = ("Handed", "open_on_controller", "seal_for_controller")
+def key_text_in(document: bytes) -> str | None:
+    """Return the key's text in such a document, or None where there is none."""
+    for line in document.decode("utf-8", "replace").splitlines():
+        name, unused_separator, value = line.partition(": ")
+        if name == "key":
+            try:
+                found = json.loads(value)
+            except ValueError:
+                return None
+            return found if isinstance(found, str) else None
+    return None
+
+
+__all__ = ("Handed", "key_text_in", "open_on_controller", "seal_for_controller")
