@@ -39,6 +39,39 @@ options:
   backup_dir:
     description: List the backups of this database in this directory (see M(servos.ops.servos_backup)).
     type: path
+  archive:
+    description:
+      - Looks into an escrow directory; says what lies there, whether it is still what was put there, and which of the archived
+        keys opens a database or backup.
+      - Keys that an identity on this host opens are used in memory, and shown as fingerprints only.
+    type: dict
+    suboptions:
+      directory:
+        description: The escrow directory on the managed host. The default is C(/var/lib/APP/escrow).
+        type: path
+      of:
+        description: The database file or backup that a key is looked for. The default is the installation's own database.
+        type: path
+      identity_files:
+        description:
+          - Identities of age on the managed host, as C(age --identity) takes them. Each is tried on every file. Needs the program C(age).
+          - Without them nothing in the archive is opened, and the note of a backup says which keys it needs.
+        type: list
+        elements: path
+      key_files:
+        description: Files on the managed host that each hold a key, such as one that was restored by hand.
+        type: list
+        elements: path
+      combine_shares:
+        description: Whether shares that the identities open are put together, in memory, where there are enough of them.
+        type: bool
+        default: false
+      only:
+        description:
+          - Looks at nothing but the archive and O(archive.of), so that it also works where the installation is gone. Without it, the
+            keys of the installation are tried as well.
+        type: bool
+        default: false
   probes:
     description:
       - HTTP requests (GET) that make the running application read sealed values back, sent from the managed host.
@@ -94,6 +127,21 @@ EXAMPLES = r"""
     service_manager: none
   register: provara_key
 
+- name: Ask which key opens an old backup, and where that key lies
+  servos.ops.servos_key_info:
+    census: false
+    archive:
+      of: /var/lib/servos/backups/servos-20260101T000000.000000Z.db
+
+- name: Drill whether the key in the safe opens it, on a host that has nothing but copies of both
+  servos.ops.servos_key_info:
+    archive:
+      only: true
+      directory: /mnt/safe/escrow
+      identity_files:
+        - /mnt/safe/identity.txt
+      of: /mnt/safe/servos.db
+
 - name: Let the application read one value back
   servos.ops.servos_key_info:
     census: false
@@ -107,36 +155,36 @@ RETURN = r"""
 phase:
   description:
     - V(settled), V(staged), V(mixed), V(rewrapped), V(swapped), V(activated) or V(foreign).
-  returned: success
+  returned: success, unless O(archive.only=true)
   type: str
   sample: settled
 next_step:
   description: What comes next in this phase.
-  returned: success
+  returned: success, unless O(archive.only=true)
   type: str
   sample: rotate if asked, else nothing
 env_key:
   description: Fingerprint of the active key, the one in force in the env file.
-  returned: success
+  returned: success, unless O(archive.only=true)
   type: str
   sample: mk:0123456789abcdef
 process_key:
   description:
     - Fingerprint of the key that the service runs with; none while it is stopped or not looked at.
     - V(mk:unset) and V(mk:malformed) stand for a process without the variable, or with a text that is no key.
-  returned: success
+  returned: success, unless O(archive.only=true)
   type: str
   sample: mk:0123456789abcdef
 process_seen:
   description: Whether a service is described, so that its process can be held against the env file.
-  returned: success
+  returned: success, unless O(archive.only=true)
   type: bool
   sample: true
 processes:
   description:
     - The processes on this host, the service's own included, that were started with a known key in their environment, under
       whatever name. Not looked at with O(service_manager=none).
-  returned: success
+  returned: success, unless O(archive.only=true)
   type: list
   elements: dict
   sample:
@@ -146,22 +194,22 @@ processes:
       role: active
 processes_unread:
   description: Number of processes whose environment may not be read; none for root.
-  returned: success
+  returned: success, unless O(archive.only=true)
   type: int
   sample: 0
 staged_key:
   description: Fingerprint of the staged key.
-  returned: success
+  returned: success, unless O(archive.only=true)
   type: str
   sample: mk:fedcba9876543210
 previous_key:
   description: Fingerprint of the key that was active before, until it is retired.
-  returned: success
+  returned: success, unless O(archive.only=true)
   type: str
   sample: mk:0011223344556677
 withdrawn_key:
   description: Fingerprint of the key that a rollback took back, until it is retired.
-  returned: success
+  returned: success, unless O(archive.only=true)
   type: str
   sample: mk:7766554433221100
 census:
@@ -215,6 +263,45 @@ backups:
       keys:
         mk:0123456789abcdef: 400
       opens_with: [previous]
+archived_keys:
+  description:
+    - One entry an escrowed key, the newest first. C(role) is the one that it has here now; C(opened) is whether it could be opened
+      here. Of a file, C(intact) is whether it is what was put there, and C(opens) whether an identity opens it; none where that was
+      not looked at.
+  returned: when O(archive) is given
+  type: list
+  elements: dict
+  sample:
+    - fingerprint: mk:0123456789abcdef
+      created_at: "2026-01-01T00:00:00Z"
+      threshold: null
+      role: previous
+      opened: true
+      files:
+        - kind: age
+          name: escrow-0123456789abcdef.age
+          recipients: [age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p]
+          sha256: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+          intact: true
+          opens: true
+opens:
+  description:
+    - The keys that open O(archive.of), with the number of values under each. Where C(opened) is false, no key here opened one,
+      and the note of the backup names the key. C(archived) is whether it lies in the archive, C(files) as what.
+  returned: when O(archive) is given
+  type: list
+  elements: dict
+  sample:
+    - fingerprint: mk:0123456789abcdef
+      values: 400
+      opened: true
+      archived: true
+      files: [escrow-0123456789abcdef.age]
+unopened_values:
+  description: Number of values of O(archive.of) that look sealed and open under no key; none where no key was there to try.
+  returned: when O(archive) is given
+  type: int
+  sample: 0
 probes:
   description: One entry a probe.
   returned: when O(probes) is given
@@ -231,8 +318,10 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.servos.ops.plugins.module_utils._ansible.front_door import run_module
+from ansible_collections.servos.ops.plugins.module_utils._ansible.leaving import run_with_input
 from ansible_collections.servos.ops.plugins.module_utils._ansible.options import installation_options, service_options
 from ansible_collections.servos.ops.plugins.module_utils._apps.probe import run_probes
+from ansible_collections.servos.ops.plugins.module_utils._rotation.archive import look_up
 from ansible_collections.servos.ops.plugins.module_utils._rotation.backups import backups_by_key
 from ansible_collections.servos.ops.plugins.module_utils._rotation.observe import observe
 
@@ -250,21 +339,39 @@ def main() -> None:
         "html": {"type": "bool", "default": False},
         "ca_file": {"type": "path"},
     }
+    archive_options = {
+        "directory": {"type": "path"},
+        "of": {"type": "path"},
+        "identity_files": {"type": "list", "elements": "path"},
+        "key_files": {"type": "list", "elements": "path", "no_log": False},
+        "combine_shares": {"type": "bool", "default": False},
+        "only": {"type": "bool", "default": False},
+    }
     module = AnsibleModule(
         argument_spec=dict(
             installation_options(),
             **service_options(),
             census={"type": "bool", "default": True},
             backup_dir={"type": "path"},
+            archive={"type": "dict", "options": archive_options},
             probes={"type": "list", "elements": "dict", "options": probe_options},
             probe_timeout={"type": "float", "default": 30},
         ),
         supports_check_mode=True,
     )
 
+    def run(argv: list[str], content: bytes) -> tuple[int, bytes, bytes]:
+        return run_with_input(module, argv, content)
+
     def work(installation: Installation) -> dict[str, t.Any]:
+        archive = module.params["archive"]
+        if archive and archive["only"]:
+            return dict(look_up(installation, archive, known=None, run=run), changed=False)
         seen = observe(installation, with_census=module.params["census"])
         result = dict(seen.as_result(), changed=False, _warnings=seen.warnings() + seen.warnings_of_forgotten())
+        if archive:
+            found = look_up(installation, archive, known=seen.keys, run=run)
+            result.update(found, _warnings=result["_warnings"] + found["_warnings"])
         if module.params["backup_dir"]:
             result["backups"] = backups_by_key(installation, seen.keys, module.params["backup_dir"])
         if module.params["probes"]:

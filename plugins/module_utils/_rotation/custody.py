@@ -57,6 +57,8 @@ def stage(
             raise KeyFormatError(
                 f"{keys.staged.fingerprint} is staged already, and {new_key.fingerprint} is given: finish or roll back that rotation first"
             )
+        if escrow is not None:
+            escrow.require_means(write=write)
         if write and keyring.record().get("new_key") != keys.staged.fingerprint:
             # Killed between the key and its record.
             _remember_staging(installation, keys.staged, active, rotation_id, now)
@@ -104,7 +106,6 @@ def _with_escrow(
     """Complete the escrow of the staged key, or, without C(write), say what it lacks."""
     if escrow is None:
         return result
-    escrow.require_means(write=write)
     if staged is not None and write:
         escrow.promise(staged)
         escrowed = escrow.fulfil(staged)

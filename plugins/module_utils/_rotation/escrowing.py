@@ -36,9 +36,9 @@ from .vault_escrow import seal_for_controller
 Runner = t.Callable[[t.List[str], bytes], t.Tuple[int, bytes, bytes]]
 
 AGE_MISSING = (
-    "sealing needs the program age on the managed host, and it cannot be run; nothing was changed; install the package age (Debian, "
-    "Ubuntu, Fedora, EPEL)"
+    "the program age cannot be run on the managed host; install the package age (Debian, Ubuntu, Fedora, EPEL) and run again; "
 )
+_TRIAL = b"servos.ops tries age before it trusts it with a key\n"
 _RECORD = "escrow"
 
 
@@ -70,10 +70,12 @@ class Escrowing:
                 "escrow.vault_file is written on the controller by the action plugin of servos_keyring, and that did not run; "
                 "nothing was changed; call the module as servos.ops.servos_keyring, and not under another name"
             )
-        if wish.age_recipients or wish.holders:
-            self._require_age()
         if wish.holders:
             require_sharing()
+        for recipients in filter(None, (wish.age_recipients, wish.holders)):
+            # A recipient that age does not take, a plug-in that is missing: better found on a text of no worth.
+            sealed, private = self._sealed(_TRIAL, recipients, "a text, to try it", "nothing was changed")
+            _compare("what age sealed, to try it,", sealed, private, _TRIAL, recipients, "nothing was changed")
         if write:
             files.ensure_private_directory(wish.directory)
             if not os.access(wish.directory, os.W_OK):
@@ -81,14 +83,6 @@ class Escrowing:
                     f"the escrow directory {wish.directory} cannot be written by uid {os.geteuid()} (permissions, or a read-only file "
                     "system); nothing was changed; mend that or name another one (escrow.directory)"
                 )
-
-    def _require_age(self) -> None:
-        try:
-            code, unused_output, unused_complaint = self._run(["age", "--version"], b"")
-        except OSError:
-            raise EscrowError(AGE_MISSING) from None
-        if code:
-            raise EscrowError(f"age --version ended with {code}; nothing was changed; is age on this host the one it should be?")
 
     def promise(self, key: MasterKey) -> None:
         """Remember what the key needs before it may be used; before it is on disk itself."""
@@ -157,21 +151,11 @@ class Escrowing:
 
     def _seal(self, path: str, content: bytes, recipients: t.Sequence[str], *, kind: str) -> dict[str, t.Any]:
         """Write C(content) sealed to every recipient; come back when the disk gives it back, and it opens to the same."""
-        private = os.urandom(hpke.KEY_BYTES)
-        witness = age_file.recipient_of(hpke.public_key_of(private))
-        argv = ["age", "--encrypt", "--armor"]
-        for recipient in (*recipients, witness):
-            argv += ["--recipient", recipient]
-        try:
-            code, sealed, complaint = self._run(argv, content)
-        except OSError:
-            raise EscrowError(AGE_MISSING) from None
-        if code:
-            raise EscrowError(f"age did not seal {path}: {_said(complaint)}; no data was touched; mend that and run again")
+        sealed, private = self._sealed(content, recipients, path, "no data was touched")
         files.write_private_file(path, sealed)
         try:
             found = read_from_disk(path)
-            self._compare(path, found, private, content, recipients)
+            _compare(f"{path}, which was removed again,", found, private, content, recipients, "no data was touched")
         except ServosError:
             files.remove_file(path)
             raise
@@ -179,27 +163,19 @@ class Escrowing:
             "kind": kind, "name": os.path.basename(path), "recipients": list(recipients), "sha256": hashlib.sha256(found).hexdigest(),
         }
 
-    @staticmethod
-    def _compare(path: str, found: bytes, private: bytes, content: bytes, recipients: t.Sequence[str]) -> None:
-        opened = age_file.open_age(private, found)
-        if opened is None or not hmac.compare_digest(opened, content):
-            what = "does not open" if opened is None else "opens to something else"
-            raise EscrowError(
-                f"{path} {what} when it is read back, and was removed; no data was touched; is age on this host the one it should be "
-                "(command -v age), and its disk sound?"
-            )
-        kinds = [stanza.words[0] for stanza in age_file.stanzas_of(found) or ()]
-        native = [recipient for recipient in recipients if age_file.is_native(recipient)]
-        by_ssh = [recipient for recipient in recipients if recipient.startswith("ssh-")]
-        if (
-            len(kinds) < len(recipients) + 1
-            or kinds.count("X25519") < len(native) + 1
-            or sum(kind.startswith("ssh-") for kind in kinds) < len(by_ssh)
-        ):
-            raise EscrowError(
-                f"{path} is not sealed to all of its {len(recipients)} recipients, and was removed; no data was touched; is age on this "
-                "host the one it should be (command -v age)?"
-            )
+    def _sealed(self, content: bytes, recipients: t.Sequence[str], what: str, so_far: str) -> tuple[bytes, bytes]:
+        """Return what age makes of C(content), and the private half of one more recipient, made for this once."""
+        private = os.urandom(hpke.KEY_BYTES)
+        argv = ["age", "--encrypt", "--armor"]
+        for recipient in (*recipients, age_file.recipient_of(hpke.public_key_of(private))):
+            argv += ["--recipient", recipient]
+        try:
+            code, sealed, complaint = self._run(argv, content)
+        except OSError:
+            raise EscrowError(AGE_MISSING + so_far) from None
+        if code:
+            raise EscrowError(f"age did not seal {what}: {_said(complaint)}; {so_far}; mend that and run again")
+        return sealed, private
 
     def _receipted(self, mark: str) -> dict[str, t.Any]:
         receipt = dict(self._receipt or {})
@@ -210,6 +186,28 @@ class Escrowing:
             )
         names = ("path", "host", "vault_id", "sha256")
         return dict({name: receipt.get(name) for name in names}, kind="vault")
+
+
+def _compare(what: str, found: bytes, private: bytes, content: bytes, recipients: t.Sequence[str], so_far: str) -> None:
+    """Open what is sealed with our one-time key, by our own code, and look for every other recipient's stanza."""
+    opened = age_file.open_age(private, found)
+    if opened is None or not hmac.compare_digest(opened, content):
+        verb = "does not open" if opened is None else "opens to something else"
+        raise EscrowError(
+            f"{what} {verb} when it is read back; {so_far}; is age on this host the one it should be (command -v age), and its disk sound?"
+        )
+    kinds = [stanza.words[0] for stanza in age_file.stanzas_of(found) or ()]
+    by_ssh = sum(recipient.startswith("ssh-") for recipient in recipients)
+    native = sum(age_file.is_native(recipient) for recipient in recipients)
+    if (
+        len(kinds) < len(recipients) + 1
+        or kinds.count("X25519") < native + 1
+        or sum(kind.startswith("ssh-") for kind in kinds) < by_ssh
+    ):
+        raise EscrowError(
+            f"{what} is not sealed to all of its {len(recipients)} recipients; {so_far}; is age on this host the one it should be "
+            "(command -v age)?"
+        )
 
 
 def require_escrowed(installation: Installation, key: MasterKey | None) -> None:
