@@ -78,8 +78,7 @@ class VaultFile:
                 sealed = VaultLib(self._secrets).encrypt(handed.document.encode("ascii"), secret, vault_id=vault_id)
             except AnsibleError as error:
                 raise EscrowError(f"Ansible did not encrypt {path}: {error}; no data was touched") from None
-            _write_new(path, sealed)
-            self._hold_against(path, handed.document)
+            self._write_new(path, sealed, handed.document)
         content = read_from_disk(path, limit_bytes=_LIMIT_BYTES)
         found = self._fingerprint_in(self._opened(content, path), handed.derivation, path)
         if found != handed.fingerprint:
@@ -127,15 +126,29 @@ class VaultFile:
             ) from None
         return opened
 
-    def _hold_against(self, path: str, document: str) -> None:
-        """Remove a file of ours that is not what was to be written."""
+    def _write_new(self, path: str, sealed: bytes, document: str) -> None:
+        """Write a file, 0600, that is there whole, on disk and opening to the document, or not at all; never over another."""
+        directory, name = os.path.split(path)
+        temporary = os.path.join(directory, f".{name}.{os.urandom(4).hex()}.servos-ops-new")
         try:
-            sound = hmac.compare_digest(self._opened(read_from_disk(path, limit_bytes=_LIMIT_BYTES), path), document.encode("ascii"))
-        except ServosError:
-            sound = False
-        if not sound:
-            files.remove_file(path)
-            raise EscrowError(f"{path} on the controller does not hold what was written to it; no data was touched; is its disk sound?")
+            files.write_private_file(temporary, sealed)
+            if not self._holds(temporary, document):
+                raise EscrowError(f"{path} on the controller would not hold what was written; no data was touched; is its disk sound?")
+            os.link(temporary, path)
+            files.fsync_directory(directory)
+        except FileExistsError:
+            pass  # another host's task was first; what it wrote is looked at like any other file
+        except OSError as error:
+            raise files.file_error("write", path, error) from None
+        finally:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+
+    def _holds(self, path: str, document: str) -> bool:
+        with contextlib.suppress(ServosError):
+            opened = self._opened(read_from_disk(path, limit_bytes=_LIMIT_BYTES), path)
+            return hmac.compare_digest(opened, document.encode("ascii"))
+        return False
 
     @staticmethod
     def _fingerprint_in(document: bytes, derivation: str, path: str) -> str | None:
@@ -144,23 +157,6 @@ class VaultFile:
         with contextlib.suppress(ServosError):
             return parse_key(text, derivation=derivation, where=path).fingerprint if text else None
         return None
-
-
-def _write_new(path: str, content: bytes) -> None:
-    """Write a file, 0600, that is there whole and on disk, or not at all; never in the place of another."""
-    directory, name = os.path.split(path)
-    temporary = os.path.join(directory, f".{name}.{os.getpid()}.servos-ops-new")
-    try:
-        files.write_private_file(temporary, content)
-        os.link(temporary, path)
-        files.fsync_directory(directory)
-    except FileExistsError:
-        pass  # another host's task was first; what it wrote is looked at like any other file
-    except OSError as error:
-        raise files.file_error("write", path, error) from None
-    finally:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
 
 
 __all__ = ("PLACEHOLDER", "VaultFile")
