@@ -58,14 +58,17 @@ class ActionModule(ActionBase):
         private = os.urandom(hpke.KEY_BYTES)
         recipient = base64.b64encode(hpke.public_key_of(private)).decode("ascii")
         done = self._module(dict(escrow, vault_recipient=recipient), task_vars)
-        told = done.get("escrow")
-        sealed = told.pop("sealed", None) if isinstance(told, dict) else None
+        told: Result = done.get("escrow") or {}
+        sealed = told.pop("sealed", None)
         if done.get("failed") or sealed is None or self._task.check_mode:
             return done
         try:
             receipt = target.put(open_on_controller(private, str(sealed)))
         except ServosError as error:
             return dict(done, failed=True, msg=str(error), error=type(error).__name__)
+        known = [entry for entry in told["files"] if entry.get("kind") == "vault"]
+        if any(entry.get("path") == receipt["path"] and entry.get("sha256") == receipt["sha256"] for entry in known):
+            return done
         noted = self._module(dict(escrow, vault_receipt=receipt), task_vars)
         if noted.get("failed"):
             return dict(noted, changed=True)

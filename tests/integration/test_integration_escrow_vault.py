@@ -73,6 +73,10 @@ def test_the_vault_file_holds_the_key_and_ansible_vault_shows_it(quiet: Servos, 
     assert_holds(controller / f"prod-{DIGITS}.yml", password, NEW)
     again, said = call(quiet, "--vault-password-file", str(password), escrow=escrow)
     assert again["changed"] is False, said
+    (controller / f"prod-{DIGITS}.yml").unlink()
+    again, said = call(quiet, "--vault-password-file", str(password), escrow=escrow)
+    assert again["changed"] is True, said
+    assert_holds(controller / f"prod-{DIGITS}.yml", password, NEW)
     assert quiet.rotate()["phase"] == "activated"
 
 

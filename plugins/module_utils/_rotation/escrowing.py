@@ -102,7 +102,8 @@ class Escrowing:
         if not note:
             note = {"app": self._installation.profile.app, "fingerprint": mark, "threshold": None, "files": []}
             note["created_at"] = written(self._now)
-        doing = [kind for kind in missing if kind != "vault" or self._receipt is not None]
+        # What the controller has written anew is noted anew; only it can see that its file was lost.
+        doing = [kind for kind in missing if kind != "vault"] + ["vault"] * (self._receipt is not None)
         if "age" in doing:
             _put(note, "age", [self._seal(stem_of(wish.directory, mark) + ".age", _content_of(key), wish.age_recipients, kind="age")])
         if "share" in doing:
@@ -121,7 +122,7 @@ class Escrowing:
         return bool(doing)
 
     def facts(self, key: MasterKey | None) -> dict[str, t.Any]:
-        """Return what the module returns; C(sealed) is for the action plugin, where a vault file is left to write."""
+        """Return what the module returns; C(sealed) is for the action plugin, which knows whether its vault file is there."""
         wish = self._wish
         note = read_note(wish.directory, key.fingerprint) if key is not None else {}
         missing = missing_kinds(wish, note)
@@ -132,7 +133,7 @@ class Escrowing:
             "files": note.get("files", []),
             "missing": missing,
         }
-        if key is not None and "vault" in missing and self._vault_recipient is not None:
+        if key is not None and wish.vault and self._vault_recipient is not None:
             told["sealed"] = seal_for_controller(
                 key, app=self._installation.profile.app, derivation=self._installation.profile.derivation,
                 created_at=written(self._now), recipient=self._vault_recipient, entropy=os.urandom,
