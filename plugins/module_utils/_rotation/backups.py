@@ -12,6 +12,7 @@ without its key is worth nothing. The note holds no key.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
 import json
@@ -94,8 +95,8 @@ def _make_backup(
     keys = read_keys(installation)
     database = installation.database()
     is_new = files.ensure_private_directory(backup_dir) and not os.listdir(backup_dir)
+    partial = _clear_leftovers(backup_dir, installation)
     path = path_for(installation, backup_dir, now)
-    partial = path + ".partial"
     try:
         copy_database(database.path, partial)
         check_integrity(partial)
@@ -106,9 +107,10 @@ def _make_backup(
         )
         files.rename_file(partial, path)
     except BaseException:
-        remove_database(partial)
-        if is_new:
-            os.rmdir(backup_dir)
+        with contextlib.suppress(OSError, ServosError):  # what cannot be removed now goes before the next backup
+            _clear_leftovers(backup_dir, installation)
+            if is_new:
+                os.rmdir(backup_dir)
         raise
     remove_database(partial)
     return note
@@ -153,8 +155,42 @@ def write_note(
     }
     if is_set_aside:
         note["is_set_aside"] = True
-    files.write_private_file(path + ".json", json.dumps(note, indent=2, sort_keys=True).encode("utf-8") + b"\n")
+    draft = f"{_partial_of(installation, os.path.dirname(path))}.json"
+    files.write_private_file(draft, json.dumps(note, indent=2, sort_keys=True).encode("utf-8") + b"\n")
+    files.rename_file(draft, path + ".json")
     return note
+
+
+def _partial_of(installation: Installation, backup_dir: str) -> str:
+    """Name the file in which a backup of this database is made: always the same, so that a killed run leaves no trail of them."""
+    mark = hashlib.sha256(os.fsencode(installation.database_path())).hexdigest()[:16]
+    return os.path.join(backup_dir, f".{installation.profile.app}-{mark}.partial")
+
+
+def _clear_leftovers(backup_dir: str, installation: Installation) -> str:
+    """Remove what a killed run left of a backup of this database; return the name under which one is made.
+
+    A note is written before its copy gets its name, and removed after it; one without a copy says nothing.
+    """
+    partial = _partial_of(installation, backup_dir)
+    try:
+        remove_database(partial)
+    except OSError as error:
+        raise files.file_error("remove", partial, error) from None
+    files.clear_leftover_of(partial + ".json")
+    files.remove_file(partial + ".json")
+    for path in (os.path.join(backup_dir, name) for name in os.listdir(backup_dir) if name.endswith(".db.json")):
+        if not os.path.exists(path[: -len(".json")]) and _is_note_of(path, installation.database_path()):
+            files.remove_file(path)
+    return partial
+
+
+def _is_note_of(path: str, database: str) -> bool:
+    try:
+        note = json.loads(files.read_file(path).decode("utf-8"))
+    except (ValueError, ServosError):
+        return False
+    return isinstance(note, dict) and os.path.realpath(str(note.get("database"))) == database
 
 
 def list_backups(backup_dir: str, *, app: str, database: str | None = None) -> list[dict[str, t.Any]]:

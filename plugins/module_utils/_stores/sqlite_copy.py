@@ -11,6 +11,7 @@ Source: https://www.sqlite.org/backup.html; a plain copy of a live file may tear
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sqlite3
@@ -50,7 +51,8 @@ def copy_database(source: str, target: str) -> None:
         _copy(source, target)
         fsync_file(target)
     except BaseException:
-        remove_database(target)
+        with contextlib.suppress(OSError):  # a file system that became read-only must not hide what went wrong
+            remove_database(target)
         raise
 
 

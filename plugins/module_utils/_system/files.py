@@ -159,6 +159,20 @@ def leftover_of(path: str) -> str | None:
     return temporary if os.path.lexists(temporary) else None
 
 
+def clear_leftover_of(path: str) -> bool:
+    """Destroy the temporary file that a killed write of C(path) left behind. Returns whether there was one.
+
+    For who holds the lock under which C(path) is written; anybody else would take it from under a write that is under way.
+
+    Raises:
+        FileError: it cannot be removed.
+    """
+    leftover = leftover_of(path)
+    if leftover is None:
+        return False
+    return remove_file(leftover) if os.path.islink(leftover) else destroy_file(leftover)
+
+
 def read_file(path: str, *, limit_bytes: int = 4 * 1024 * 1024) -> bytes:
     """Read a regular file of moderate size.
 
@@ -305,6 +319,7 @@ def _file_among_parents(path: str) -> str:
 
 
 __all__ = (
+    "clear_leftover_of",
     "destroy_file",
     "ensure_private_directory",
     "file_error",
