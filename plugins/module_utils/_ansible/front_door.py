@@ -72,6 +72,7 @@ def run_acting(
             named = rotation_id or record.get("rotation_id") or record.get("new_key")
             described = f"{purpose} (rotation {named})" if named else purpose
             with exclusive_lock(installation.keyring.lock_path, purpose=described) as killed:
+                installation.clear_leftovers()
                 done = work()
                 if killed:
                     text = f"an earlier run was killed before it ended: {killed}; its lock was taken over, and this run went on from there"

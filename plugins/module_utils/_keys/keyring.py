@@ -91,10 +91,13 @@ class Keyring:
 
     def destroy(self, role: str) -> bool:
         """Overwrite and remove the key of a role. Returns whether it was there."""
-        leftover = files.leftover_of(self.path_of(role))
-        if leftover is not None:
-            files.destroy_file(leftover)
+        files.clear_leftover_of(self.path_of(role))
         return files.destroy_file(self.path_of(role))
+
+    def clear_leftovers(self) -> None:
+        """Destroy what a killed run left of files that it was writing here."""
+        for name in (*(f"{role}.key" for role in ROLES), _RECORD):
+            files.clear_leftover_of(os.path.join(self.state_dir, name))
 
     def withdraw_staged(self) -> None:
         """Turn the staged key into the withdrawn one, in one step."""

@@ -221,9 +221,7 @@ def retire(
         files.fsync_file(os.path.realpath(str(installation.env_file)))
         for role in ROLES:
             installation.keyring.destroy(role)
-        leftover = files.leftover_of(str(installation.env_file))
-        if leftover is not None:
-            files.destroy_file(leftover)
+        files.clear_leftover_of(str(installation.env_file))
         installation.keyring.remember(retired_at=written(now))
         result.update(observe(installation).as_result())
     return result

@@ -11,6 +11,7 @@ Those are the data, the env file, the running process and the operator's keys.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import typing as t
 
@@ -128,6 +129,13 @@ class Installation:
     def write_env_content(self, content: bytes) -> None:
         """Replace the env file's bytes in one step; owner, mode and context stay."""
         files.replace_file_content(str(self.env_file), content)
+
+    def clear_leftovers(self) -> None:
+        """Destroy what a killed run left half-written of keys, record and env file; for who holds the installation's lock."""
+        with contextlib.suppress(FileError):  # whoever writes that file next meets the same obstacle, and says so
+            self.keyring.clear_leftovers()
+            if self.env_file:
+                files.clear_leftover_of(str(self.env_file))
 
     def key_from_file(self, path: str) -> MasterKey:
         """Return the key in a key file on this host."""
