@@ -19,7 +19,7 @@ export NO_COLOR := 1
 export ANSIBLE_COLLECTIONS_PATH := $(WORK)/collections
 export ANSIBLE_HOME := $(WORK)/ansible
 
-.PHONY: help demo test lint sanity unit integration reference molecule bench build collection tree clean
+.PHONY: help demo test lint sanity unit integration reference faults faults-controller faults-quick molecule bench build collection tree clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -28,8 +28,8 @@ help:
 demo: $(VENV)/.demo collection
 	$(VENV)/bin/python tests/demo/demo.py --work $(WORK)/demo
 
-## test         everything that must pass: lint, unit, reference, integration, molecule
-test: lint unit reference integration molecule
+## test         everything that must pass: lint, unit, reference, integration, faults-quick, molecule
+test: lint unit reference integration faults-quick molecule
 
 ## lint         ruff, mypy, yamllint, shellcheck, licences, ansible-lint, documentation, ansible-test sanity
 lint: $(VENV)/.test collection sanity
@@ -57,6 +57,21 @@ reference: $(VENV)/.test
 ## integration  modules and playbooks against the reference applications, on this machine
 integration: $(VENV)/.test collection
 	python -m pytest --ansible-unit-inject-only $(SIDE_BY_SIDE) tests/integration
+
+## faults       stop a rotation everywhere and in every way, and judge; ARGS go to tests/faults/faults.py. Long
+faults: $(VENV)/.test collection
+	python tests/faults/faults.py $(ARGS)
+	$(if $(ARGS),,$(MAKE) faults-controller)
+
+## faults-controller  the same for the controller of a real ansible-playbook
+faults-controller: $(VENV)/.test collection
+	python tests/faults/controller.py $(ARGS)
+
+## faults-quick every kind of boundary once, a sample of the rest, and the harness itself against planted defects
+faults-quick: $(VENV)/.test collection
+	python tests/faults/faults.py --quick
+	python tests/faults/controller.py --quick
+	python -m pytest --ansible-unit-inject-only tests/faults
 
 ## molecule     the playbooks on real hosts: systemd, sshd, traffic
 molecule: $(VENV)/.test collection
