@@ -90,9 +90,16 @@ class Keyring:
         return True
 
     def destroy(self, role: str) -> bool:
-        """Overwrite and remove the key of a role. Returns whether it was there."""
-        files.clear_leftover_of(self.path_of(role))
-        return files.destroy_file(self.path_of(role))
+        """Overwrite and remove the key of a role. Returns whether it was there.
+
+        It loses its name first: a kill while it is overwritten would leave half a key where a whole one is expected.
+        """
+        path = self.path_of(role)
+        files.clear_leftover_of(path)
+        if not os.path.lexists(path) or os.path.islink(path):
+            return files.destroy_file(path)
+        files.set_aside(path)
+        return files.clear_leftover_of(path)
 
     def clear_leftovers(self) -> None:
         """Destroy what a killed run left of files that it was writing here."""

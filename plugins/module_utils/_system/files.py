@@ -159,6 +159,12 @@ def leftover_of(path: str) -> str | None:
     return temporary if os.path.lexists(temporary) else None
 
 
+def set_aside(path: str) -> None:
+    """Give a file the name of what a killed write leaves, under which it is found and destroyed."""
+    directory, name = os.path.split(path)
+    rename_file(path, os.path.join(directory, f".{name}{_TEMPORARY_SUFFIX}"))
+
+
 def clear_leftover_of(path: str) -> bool:
     """Destroy the temporary file that a killed write of C(path) left behind. Returns whether there was one.
 
@@ -333,5 +339,6 @@ __all__ = (
     "rename_file",
     "replace_file_content",
     "require_replaceable",
+    "set_aside",
     "write_private_file",
 )

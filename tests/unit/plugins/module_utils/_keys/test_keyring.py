@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import stat
 
 import pytest
@@ -159,6 +160,27 @@ def test_destroying_overwrites_the_blocks(ring, role, tmp_path):
     assert not os.path.lexists(ring.path_of(role))
     assert (tmp_path / "kept").read_bytes() == b"\x00" * len(HEX)
     assert ring.destroy(role) is False
+
+
+def test_a_kill_while_a_key_is_overwritten_leaves_no_half_key(ring, monkeypatch):
+    ring.write("staged", key())
+    pid = os.fork()
+    if pid == 0:
+        write = os.write
+
+        def torn(descriptor, content):
+            write(descriptor, content[: len(content) // 2])
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        monkeypatch.setattr(os, "write", torn)
+        try:
+            ring.destroy("staged")
+        finally:
+            os._exit(0)
+    assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
+    assert ring.read("staged") is None
+    ring.clear_leftovers()
+    assert os.listdir(ring.state_dir) == []
 
 
 def test_destroying_a_link_spares_what_it_leads_to(ring, tmp_path):
