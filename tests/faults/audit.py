@@ -53,9 +53,10 @@ def _order(boundaries: Sequence[Boundary], env_name: str) -> Iterator[str]:
                 yield f"AUDIT: the env file was swapped at {seen.number} before the previous key was durable"
             if dirty_data:
                 yield f"AUDIT: the env file was swapped at {seen.number} before {', '.join(sorted(dirty_data))} was flushed"
-            if not any(b.role in _DATA and b.call == "write" for b in boundaries[:place]) and not _asked(boundaries[:place]):
+            if not any(_rewraps(b) for b in boundaries[:place] if b.module == seen.module):
                 yield f"AUDIT: the env file was swapped at {seen.number} before any data was written"
 
 
-def _asked(boundaries: Sequence[Boundary]) -> bool:
-    return any(seen.call == "send" for seen in boundaries)
+def _rewraps(seen: Boundary) -> bool:
+    """Whether data was written, or somebody else asked to write it."""
+    return (seen.role in _DATA and seen.call == "write") or seen.call == "send"

@@ -18,7 +18,7 @@ _NAMES = (
     (r".*/backups/\.[^/]+\.json(\.servos-ops-new)?", "backup note (new)"), (r".*/\.([^/]+)\.servos-ops-new", r"\1 (new)"),
     (r".*/[^/]+\.partial(-\w+)?", r"backup copy\1"), (r".*/backups/[^/]+\.db\.json", "backup note"),
     (r".*/backups/[^/]+\.db(-\w+)?", r"backup\1"), (r".*/[^/]+\.db(-wal|-journal)?", r"database\1"),
-    (r".*/etilqs_\w+", "temporary database"), (r".*/tmp/.*", "private copy"), (r".*/([^/]+)", r"\1"),
+    (r".*/etilqs_\w+", "temporary database"), (r"/tmp/.*", "private copy"), (r".*/([^/]+)", r"\1"),
 )  # fmt: skip
 
 
@@ -86,6 +86,7 @@ def role_of(path: str, root: Path) -> str:
     """Name a path by what it is to a rotation."""
     if path == str(root):
         return "folder"
+    path = path.removeprefix(str(root))
     for pattern, name in _NAMES:
         match = re.fullmatch(pattern, path)
         if match:

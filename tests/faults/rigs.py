@@ -59,6 +59,11 @@ class Rig:
     def _saved(self, state: str) -> Path:
         return self.folder.with_name(f"{self.folder.name}-state-{state}")
 
+    @property
+    def temporary(self) -> Path:
+        """Where modules put their private copies, so that one that is left is seen."""
+        return self.folder / "tmp"
+
     def save(self, state: str) -> None:
         """Keep the folder as it is now under a name; what serves it must be stopped."""
         shutil.rmtree(self._saved(state), ignore_errors=True)
@@ -129,6 +134,7 @@ class ServosRig(Servos, Rig):
         self.method = {"method": "database"}
         if method == "api":
             self.method = {"method": "api", "api_url": self.url, "api_token_file": str(self.token_file), "api_timeout": 5}
+        self.temporary.mkdir()
         self.save("base")
 
     def write_scripts(self, *, before_start: str = "", after_stop: str = "", instead_of_stop: str = "") -> None:
@@ -216,6 +222,7 @@ class ProvaraRig(Rig):
         self.state_dir, self.backup_dir = folder / "var" / "rotation", folder / "var" / "backups"
         self.reader = ProvaraReader(FIXTURE / "manifest.json")
         self.method, self.probes = {"method": "database"}, []
+        self.temporary.mkdir()
         self.save("base")
 
     def options(self, **overrides: Any) -> dict[str, Any]:

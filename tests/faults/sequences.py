@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -30,7 +31,8 @@ class Operator:
     def __init__(
         self, rig: Rig, *, prepare: Sequence[Callable[[], None]] = (), before_each: Callable[[int], None] = lambda number: None
     ) -> None:
-        self._rig, self._prepare, self._before_each = rig, prepare, before_each
+        self._rig, self._before_each = rig, before_each
+        self._prepare = [lambda: setattr(tempfile, "tempdir", str(rig.temporary)), *prepare]
         self._count = 0
         self.complaints: list[str] = []
         self.waiting: Callable[[ModuleRun], None] = lambda run: None

@@ -36,12 +36,12 @@ def faults(work: Path, *words: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(("place", "names", "words"), CAUGHT.values(), ids=CAUGHT)
 def test_a_planted_defect_is_caught(tmp_path: Path, request: pytest.FixtureRequest, place: str, names: list[str], words: str) -> None:
     defect = request.node.callspec.id
-    done = faults(tmp_path, "--only", place, "--faults", *names, "--plant", defect, "--stop-after", "1", "--quick")
+    done = faults(tmp_path, "--only", place, "--faults", *names, "--plant", defect, "--stop-after", "1")
     assert done.returncode == 1, done.stdout + done.stderr
     assert words in done.stdout, done.stdout + done.stderr
 
 
 def test_without_a_defect_all_holds(tmp_path: Path) -> None:
-    done = faults(tmp_path, "--only", "provara-database-delete/rotate", "--faults", "torn", "--quick")
+    done = faults(tmp_path, "--only", "provara-database-delete/rotate", "--faults", "torn")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "0 did not hold" in done.stdout

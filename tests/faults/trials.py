@@ -102,8 +102,8 @@ class Bench:
         problems += operator.complaints + self._judge.now()
         problems += self._answer(fault, stopped)
         mend()
-        if fault.name == "power" and way == "back":
-            _boot(self.rig)
+        if fault.name == "power" and (way == "back" or scenario != "rotate"):
+            _boot(self.rig)  # a rotation that is under way starts the service itself
         reruns, recovery_s, wrong, wanted = self._recover(scenario, way)
         told = stopped.outcome.msg if stopped is not None else ""
         if not wrong:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from installations import NEW, OTHER, Servos, assert_same, b64, write
 
-PLACES = ("var/rotation/.staged.key", "var/rotation/.previous.key", "var/rotation/.withdrawn.key", "var/rotation/.record.json", ".servos.env")
+PLACES = (*(f"var/rotation/.{name}" for name in ("staged.key", "previous.key", "withdrawn.key", "record.json")), ".servos.env")
 
 
 @pytest.fixture
