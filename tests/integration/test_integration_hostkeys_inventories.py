@@ -9,6 +9,7 @@ import json
 import sys
 from pathlib import Path
 
+import pytest
 from hostkey_sites import NODES, Site, files_of_pins
 
 
@@ -87,3 +88,20 @@ def test_several_inventories_need_a_file_that_is_named(site: Site) -> None:
         named = site.play("-i", str(other), "-e", f"servos_known_hosts={site.folder}/pins/known_hosts")
     assert named.answered_by == ["genuine", "genuine"]
     assert files_of_pins(site) == ["pins/known_hosts"]
+
+
+@pytest.mark.parametrize("is_part_first", [True, False], ids=["the part first", "the whole first"])
+def test_a_part_of_an_inventory_directory_has_no_pins_of_its_own(site: Site, is_part_first: bool) -> None:
+    whole = site.folder / "inventories"
+    inventory_of(site, "one", whole / "hosts.json")
+    part = inventory_of(site, "two", whole / "sub" / "hosts.json")
+    site.inventory_source = part if is_part_first else whole
+    with site.start(site.genuine, "genuine"):
+        assert site.play(plays=[]).code == 0
+    files = files_of_pins(site)
+    site.inventory_source = whole if is_part_first else part
+    with site.start(site.impostor, "impostor"):
+        done = site.play()
+    assert done.code != 0 and done.answered_by == []
+    assert f"{site.folder}/{files[0]} holds pins too" in done.text and "servos_known_hosts" in done.text
+    assert files_of_pins(site) == files
