@@ -156,11 +156,10 @@ class Injecting:
         return run
 
     def kill_at(self, verb: str, call: int, moment: str, **options: Any) -> None:
-        """Start a run, and kill it and all that it started at a call of the engine, which answers again from then on."""
+        """Start a run, and kill it and all that it started at a call of the engine."""
         run = self.stall_at(verb, call, moment, **options)
         run.kill_all()
         run.wait()
-        self.no_fault()
 
     def verbs(self) -> list[str]:
         return (self.faults / "verbs").read_text().split()

@@ -72,14 +72,20 @@ def value_in(injecting: Injecting) -> str:
     return arrived["A"]
 
 
+def heals(injecting: Injecting, wanted: dict[str, str], **options: str) -> None:
+    """The same run again, and nothing is left of the one that was cut."""
+    injecting.no_fault()
+    done = injecting.run(env=wanted, **options)
+    assert not done.failed, done.msg
+    is_whole(injecting)
+    assert value_in(injecting) == wanted["A"]
+
+
 @pytest.mark.parametrize(("delivery", "verb", "call", "moment"), DELIVERED, ids=str)
 def test_everything_killed_at_a_step(injecting: Injecting, delivery: str, verb: str, call: int, moment: str) -> None:
     assert injecting.run(env=OLD, delivery=delivery).changed
     injecting.kill_at(verb, call, moment, env=NEW, delivery=delivery)
-    done = injecting.run(env=NEW, delivery=delivery)
-    assert not done.failed, done.msg
-    is_whole(injecting)
-    assert value_in(injecting) == NEW["A"]
+    heals(injecting, NEW, delivery=delivery)
     directories = list(injecting.mount_dir.glob("*/*"))
     assert len(directories) == (delivery == "mount")
     assert not injecting.run(env=NEW, delivery=delivery).changed
@@ -96,11 +102,7 @@ def test_the_worker_killed_at_a_step_is_swept_after_by_the_one_who_waits(
     assert injecting.reached()
     assert told.failed
     assert injecting.env_files() == []
-    injecting.no_fault()
-    done = injecting.run(env=NEW)
-    assert not done.failed, done.msg
-    is_whole(injecting)
-    assert value_in(injecting) == NEW["A"]
+    heals(injecting, NEW)
 
 
 @by_docker
@@ -111,9 +113,7 @@ def test_a_cut_replacement_that_is_not_wanted_any_more_ends_with_the_old_secrets
     injecting.run(env=OLD)
     first = injecting.engine.inspect(injecting.name)["Id"]
     injecting.kill_at(verb, call, moment, env=NEW)
-    done = injecting.run(env=OLD)
-    assert not done.failed, done.msg
-    is_whole(injecting)
+    heals(injecting, OLD)
     assert injecting.engine.inspect(injecting.name)["Id"] == first
 
 
@@ -128,10 +128,7 @@ def test_a_command_that_fails_leaves_the_old_one_running_or_the_new_one(
     assert told.failed or verb in ("rm", "start")  # a start is tried again, to hear why it failed
     assert injecting.env_files() == []
     assert injecting.engine.status(injecting.name) == "running"
-    injecting.no_fault()
-    assert not injecting.run(env=NEW).failed
-    is_whole(injecting)
-    assert value_in(injecting) == NEW["A"]
+    heals(injecting, NEW)
 
 
 def test_a_lost_connection_does_not_leave_half_a_replacement(injecting: Injecting) -> None:
