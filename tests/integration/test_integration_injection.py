@@ -260,7 +260,8 @@ def test_a_first_start_that_fails_leaves_nothing(injecting: Injecting) -> None:
 def test_a_container_that_ends_well_is_a_success(injecting: Injecting) -> None:
     done = injecting.run(env=SECRETS, command=["/bin/true"])
     assert not done.failed, done.msg
-    assert injecting.engine.status(injecting.name) == "exited"
+    # Podman's word is another one until its monitor has cleaned up.
+    assert injecting.engine.status(injecting.name) in ("exited", "stopped")
 
 
 def test_a_replacement_that_fails_brings_the_old_one_back(injecting: Injecting) -> None:
