@@ -92,7 +92,7 @@ def attempt(
 
 def writes_of(world: World, call: Callable[[], object], at: Mapping[int, Callable[[], None]] | None = None) -> int:
     """Make a call, count its writes, and take it all back."""
-    tree, truth, main, refusals, stops = world.disk.tree(), dict(world.truth), world.main, world.refusals, world.stops
+    saved, truth, main, refusals, stops = world.disk.saved(), dict(world.truth), world.main, world.refusals, world.stops
     world.disk.watch = lambda: None
     try:
         with world.disk.run(at=dict(at or {})):
@@ -101,6 +101,6 @@ def writes_of(world: World, call: Callable[[], object], at: Mapping[int, Callabl
         pass
     finally:
         world.disk.watch = world.look
-    world.disk.restore(tree)
+    world.disk.reset(saved)
     world.truth, world.main, world.refusals, world.stops = truth, main, refusals, stops
     return len(world.disk.trace)

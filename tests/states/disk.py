@@ -20,6 +20,7 @@ was at the moment of the stop.
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 import shutil
 import sqlite3
@@ -40,6 +41,9 @@ class Stopped(BaseException):
 
 class _Folder:
     """Stands for a directory where a file has its own token."""
+
+    def __deepcopy__(self, unused_memo: object) -> _Folder:
+        return self
 
 
 _FOLDER = _Folder()
@@ -114,8 +118,17 @@ class Disk:
                 found[path] = (mode, token.content if isinstance(token, _Token) else None)
         return found
 
+    def saved(self) -> t.Any:
+        """Return all there is, and what of it is durable, for C(reset)."""
+        return self.tree(), copy.deepcopy((self._live, self._durable))
+
+    def reset(self, saved: t.Any) -> None:
+        """Take everything back."""
+        self.restore(saved[0])
+        self._live, self._durable = saved[1]
+
     def restore(self, tree: Tree) -> None:
-        """Make the folder what it was."""
+        """Make the folder what it was; all of that is durable."""
         for entry in os.scandir(self.root):
             shutil.rmtree(entry.path) if entry.is_dir() else os.unlink(entry.path)
         for path, (mode, content) in tree.items():
@@ -158,7 +171,6 @@ class Disk:
         Raises:
             Stopped: it was stopped; the disk is as it was then.
         """
-        self.settle()
         self._stop, self._at, self._left, self.trace = stop, at or {}, None, []
         patched = {name: getattr(self, f"_{name}") for name in _REAL}
         for name, function in patched.items():

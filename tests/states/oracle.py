@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from world import World
 
@@ -16,7 +16,7 @@ class Seen(t.NamedTuple):
     """What an independent reader sees. C(data): number of values by key, None for values that no key opens."""
 
     data: Mapping[bytes | None, int]
-    env: bytes
+    env: bytes | None
     process: bytes | None
     is_service: bool
     staged: bytes | None
@@ -47,7 +47,7 @@ def see(world: World) -> Seen:
     """Look at the world with its own reader."""
     keys = world.keys_on()
     return Seen(
-        data=world.census(), env=keys["active"], process=world.main.key_bytes if world.main is not None else None,
+        data=world.census(), env=keys.get("active"), process=world.main.key_bytes if world.main is not None else None,
         is_service=world.has_service, **{role: keys.get(role) for role in ("staged", "previous", "withdrawn")},
     )  # fmt: skip
 
@@ -94,6 +94,20 @@ def rotation(seen: Seen, *, until: str, back: bool = False) -> Due:
     if not back and until != "rewrapped" and target != seen.env and seen.previous not in (None, seen.env):
         return Due("the previous key of an earlier rotation has the only place there is")
     return Due(None, target)
+
+
+def retirement(seen: Seen, forgotten: Collection[bytes] = ()) -> Due:
+    """Say whether the keys that are kept may go; C(forgotten) are the keys of processes that nobody thought of."""
+    kept = {seen.staged, seen.previous, seen.withdrawn} - {None}
+    if not kept:
+        return Due(None, seen.env)
+    if seen.staged not in (None, seen.env):
+        return Due("a rotation is under way")
+    if not seen.has_only(seen.env):
+        return Due("a value is not under the key in force")
+    if not seen.runs_on_env or (kept - {seen.env}) & set(forgotten):
+        return Due("a process does not run on the key in force")
+    return Due(None, seen.env)
 
 
 def _origin(seen: Seen) -> bytes | None:

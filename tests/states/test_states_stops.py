@@ -17,8 +17,8 @@ import pytest
 from ansible_collections.servos.ops.plugins.module_utils._errors import ServosError
 from calls import attempt, retire, rotate, stage, writes_of
 from disk import DISKS
-from starts import STARTS, begin
-from world import worlds
+from starts import KEYS, STARTS, begin
+from world import Process, worlds
 
 VALUES = [
     ("text", "sealed", 0), ("json", "sealed", 1), ("deep", "sealed", 0), ("blob", "sealed", 1), ("hex", "sealed", 0), ("text", "plain", 0),
@@ -39,28 +39,53 @@ def make():
         yield maker
 
 
-def one_stop(make, start, name, stop, then, wal):
-    """Stop a call, then make another; say what is wrong at the end, if anything."""
+def one_stop(make, start, name, stop, then, wal=True):
+    """Stop a call, then make another; say what is wrong at the end, if anything. Without a stop, make only the other one."""
     world = begin(make, start, VALUES, wal=wal)
     at_first = oracle.see(world)
-    assert attempt(world, lambda: CALLS[name](world), stop) is None
-    if stop[0] != "killed":
-        world.start_main()  # as its manager does when the machine is up again
-    # The same call is to end as if it had not been stopped; another one goes by what it finds.
-    due = oracle.rotation(at_first if then == name else oracle.see(world), until="activated", back=then == "back")
+    if stop is not None:
+        assert attempt(world, lambda: CALLS[name](world), stop) is None
+        if stop[0] != "killed":
+            world.start_main()  # as its manager does when the machine is up again
+    # The same call is to end as if it had not been stopped, and a rollback where the rotation began; but what was taken back
+    # is not there to be rotated to any more.
+    seen = oracle.see(world) if (name, then) == ("back", "rotate") else at_first
+    due = oracle.retirement(seen) if then == "retire" else oracle.rotation(seen, until="activated", back=then == "back")
     answer = attempt(world, lambda: CALLS[then](world))
     after = oracle.see(world)
-    if then in ("rotate", "back") and due.refusal is not None:
+    if then != "stage" and due.refusal is not None:
         return None if isinstance(answer, ServosError) else f"it went on although {due.refusal}"
     if isinstance(answer, ServosError):
         return f"{answer}"
-    if name == "stage":
+    if then == "stage":
         return None if after.staged is not None else "no key is staged"
-    if name == "retire":
+    if then == "retire":
         return None if after.known == {after.env} and after.has_only(after.env) else "a key is left"
     if not (after.has_only(due.target) and after.env == after.process == due.target):
         return f"data, env file and process are not on the same key: {answer}"
     return None
+
+
+def every_stop(make, start, name, stride=1):
+    """List the stops of a call on each disk, or one in so many."""
+    world = begin(make, start, VALUES)
+    writes = writes_of(world, lambda: CALLS[name](world))
+    return list(itertools.product(DISKS, range(1, writes + 2)))[STARTS.index(start) % stride :: stride] if writes else []
+
+
+def late_writers(make):
+    """A second process seals with the old key before each write of a run; name the writes that it was not brought over at."""
+    probe = begin(make, STARTS[1], VALUES)
+    writes_of(probe, lambda: rotate(probe))
+    before_the_last_look = probe.disk.trace.index("start the service") + 1
+    missed = []
+    for number in range(1, before_the_last_look + 1):
+        world = begin(make, STARTS[1], VALUES)
+        forgotten = Process(world.env_text())
+        attempt(world, lambda world=world: rotate(world), at={number: lambda w=world, p=forgotten: w.write("text", "sealed", p.key_bytes)})
+        if not oracle.see(world).has_only(KEYS["S"]):
+            missed.append(world.disk.trace[number - 1])
+    return missed
 
 
 CASES = [
@@ -72,9 +97,9 @@ CASES = [
 
 @pytest.mark.parametrize(("start", "name", "then"), CASES)
 def test_stopped_anywhere_one_more_call_is_enough(make, start, name, then):
-    world = begin(make, start, VALUES)
-    writes = writes_of(world, lambda: CALLS[name](world))
-    offset = STARTS.index(start)
-    stops = list(itertools.product(DISKS, range(1, writes + 2)))[offset % STRIDE :: STRIDE] if writes else []
-    wrong = [(stop, one_stop(make, start, name, stop, then, stop[1] % 2 == 0)) for stop in stops]
+    wrong = [(stop, one_stop(make, start, name, stop, then, stop[1] % 2 == 0)) for stop in every_stop(make, start, name, STRIDE)]
     assert [case for case in wrong if case[1]] == []
+
+
+def test_what_is_sealed_with_the_old_key_during_the_run_is_brought_over_by_it(make):
+    assert late_writers(make) == []

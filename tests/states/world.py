@@ -174,10 +174,9 @@ class World:
         if wal:
             connection.execute("PRAGMA journal_mode=WAL")
         connection.close()
-        self.write_env(key_text)
         self.disk = Disk(root, self.database_path)
         self.disk.watch = self.look
-        self.disk.settle()
+        self.write_env(key_text)
         if has_service:
             self.main = Process(key_text)
 
@@ -204,6 +203,7 @@ class World:
         """Set the key as an operator with an editor would."""
         with open(self.env_path, "w") as stream:
             stream.write(f"# settings\nPORT=8080\n{VARIABLE}={key_text}\nLAST=1\n")
+        self.disk.settle()
         key_bytes = sealed.key_of(key_text)
         assert key_bytes is not None
         self.opener.learn(key_bytes)
@@ -213,11 +213,13 @@ class World:
         os.makedirs(self.state_dir, mode=0o700, exist_ok=True)
         with open(os.open(os.path.join(self.state_dir, f"{role}.key"), os.O_WRONLY | os.O_CREAT, 0o600), "w") as stream:
             stream.write(key_bytes.hex())
+        self.disk.settle()
         self.opener.learn(key_bytes)
 
     def remove_key(self, role: str) -> None:
         """Remove a key file."""
         os.unlink(os.path.join(self.state_dir, f"{role}.key"))
+        self.disk.settle()
 
     def written_like_env(self, key_bytes: bytes) -> str:
         """Write a key as the one in the env file is written."""
@@ -226,7 +228,7 @@ class World:
     def env_text(self) -> str:
         """Return the text of the key in the env file."""
         with open(self.env_path) as stream:
-            return next(line[len(VARIABLE) + 1 : -1] for line in stream if line.startswith(VARIABLE + "="))
+            return next((line[len(VARIABLE) + 1 : -1] for line in stream if line.startswith(VARIABLE + "=")), "")
 
     def keys_on(self, disk: str = "killed") -> dict[str, bytes]:
         """Return the keys by role as they could be read after the run is stopped now."""
@@ -245,6 +247,8 @@ class World:
         self.main = None
         if self.refusals:
             self.refusals -= 1
+            return False
+        if sealed.key_of(self.env_text()) is None:
             return False
         started = Process(self.env_text())
         canary = next((cells for (kind, unused), cells in self.stored().items() if kind == "canary"), None)
@@ -372,6 +376,11 @@ class World:
             lost = self._needed - set(keys.values())
             if lost:
                 self.trouble.append(f"after {last}, {disk}: {len(lost)} of the keys that values are under is in no file")
+
+    def backups(self) -> set[str]:
+        """Return the paths of the backups that are whole: those with a note."""
+        names = os.listdir(self.backup_dir) if os.path.isdir(self.backup_dir) else []
+        return {os.path.join(self.backup_dir, name) for name in names if name.endswith(".db") and f"{name}.json" in names}
 
     def leaks(self) -> list[str]:
         """Name the files that hold a key or a plaintext and must not, and those of keys that others may read."""
