@@ -61,8 +61,9 @@ _ROWS: list[tuple[str, Callable[[Seen], bool]]] = [
     ("rewrapped", lambda s: s.staged is not None and s.has_only(s.staged)),
     ("staged", lambda s: s.staged is not None and s.staged != s.env and s.staged not in s.data),
     ("mixed", lambda s: s.staged is not None),
-    ("settled", lambda s: s.has_only(s.env) and (s.runs_on_env or s.process is None)),
-    # The table has no rows for these: nothing is staged, and a process, or a value, is left over from the last rotation.
+    ("settled", lambda s: s.has_only(s.env) and (s.runs_on_env or (s.process is None and s.known == {s.env}))),
+    # The table has no rows for these: nothing is staged, and a process, or a value, is left over from the last rotation; or
+    # the service is stopped, perhaps by a run that was killed, and a key of that rotation is kept.
     ("swapped", lambda s: s.has_only(s.env)),
     ("mixed", lambda unused: True),
 ]

@@ -45,6 +45,11 @@ class Sight(t.NamedTuple):
         """The key that all data is to be under: the staged one, else the active one."""
         return self.staged or self.env
 
+    @property
+    def is_retired(self) -> bool:
+        """Whether no key is kept but the one in force: then nothing is going on at all."""
+        return not (self.staged or self.previous or self.withdrawn)
+
     def count_elsewhere(self, target: str | None) -> int:
         """Count the values that are under another key than C(target)."""
         return sum(count for mark, count in self.sealed.items() if mark != target)
@@ -67,7 +72,7 @@ def phase_of(sight: Sight) -> str:
         return "mixed"
     if sight.staged and sight.staged != sight.env:
         return "rewrapped"
-    if sight.process_seen and sight.process != target and (sight.staged or sight.process is not None):
+    if sight.process_seen and sight.process != target and (sight.process is not None or not sight.is_retired):
         return "swapped"
     return "activated" if sight.staged else "settled"
 

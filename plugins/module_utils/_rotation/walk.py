@@ -121,7 +121,8 @@ class Walk:
         steps = ["rewrap"] if self._needs_rewrap(before, target) else []
         if until != "rewrapped" and sight.env != target.fingerprint:
             steps.append("swap")
-        pending = bool(steps) or before.keys.staged is not None
+        # A run may have been killed between stop and start, so a stopped service is started as long as a key is kept.
+        pending = bool(steps) or not sight.is_retired
         on_target = sight.process == target.fingerprint
         if steps[:1] != ["rewrap"] and self._run.options.scrub and scrub_is_due(self._run.installation):
             steps.append("scrub")

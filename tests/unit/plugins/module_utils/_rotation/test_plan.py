@@ -50,6 +50,8 @@ ROWS = [
     ("third-key-while-staged", "staged", {"staged": S, "previous": P, "sealed": {P: 1, A: 2}}),
     ("settled-without-service", "settled", {"process": None, "process_seen": False}),
     ("settled-service-stopped", "settled", {"process": None}),
+    ("taken-back-service-stopped", "swapped", {"withdrawn": W, "process": None}),
+    ("kept-previous-service-stopped", "swapped", {"previous": P, "process": None}),
     ("settled-process-on-another-key", "swapped", {"process": P}),
     ("swapped-service-stopped", "swapped", {"staged": S, "env": S, "process": None, "sealed": {S: 3}}),
     ("activated-without-service", "activated", {"staged": S, "env": S, "process": None, "process_seen": False, "sealed": {S: 3}}),

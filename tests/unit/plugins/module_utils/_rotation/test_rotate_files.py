@@ -13,6 +13,7 @@ from ansible_collections.servos.ops.plugins.module_utils._errors import ServosEr
 from ansible_collections.servos.ops.plugins.module_utils._rotation import custody
 from ansible_collections.servos.ops.plugins.module_utils._rotation.rotate import rotate
 from ansible_collections.servos.ops.plugins.module_utils._rotation.run import WalkOptions
+from ansible_collections.servos.ops.plugins.module_utils._system.services import Service
 
 KEYS = {"A": b"\xaa" * 32, "S": b"\x5e" * 32, "P": b"\x99" * 32}
 NOW = datetime.datetime(2026, 6, 1, tzinfo=datetime.timezone.utc)
@@ -143,6 +144,21 @@ def test_a_rollback_that_was_killed_before_its_swap_goes_on_although_the_staged_
     walk(installation, back=True)
     assert installation.env_key() == key(installation, "A")
     assert keys_of_data(installation, reveal, dump) == {"A"}
+
+
+class StoppedService(Service):
+    """What a run leaves that was killed between stop and start."""
+
+    def main_pid(self):
+        return None
+
+
+@pytest.mark.parametrize(("kept", "steps"), [("previous", ["restart"]), ("withdrawn", ["restart"]), (None, [])], ids=str)
+def test_a_service_that_a_killed_run_left_stopped_is_started_as_long_as_a_key_is_kept(installation, kept, steps):
+    installation._manager, installation._service = "command", StoppedService("model", None)
+    if kept:
+        installation.keyring.write(kept, key(installation, "P"))
+    assert walk(installation, write=False)["steps"] == steps
 
 
 @pytest.mark.parametrize("new", [None, "S"], ids=["made-here", "given"])
