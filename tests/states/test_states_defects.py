@@ -184,7 +184,7 @@ def by_a_plain_call(make):
 
 
 def by_a_stop(make):
-    pairs = (("rotate", "rotate"), ("rotate", "back"))
+    pairs = (("rotate", "back"), ("rotate", "rotate"))
     return any(one_stop(make, STARTS[1], name, stop, then) for name, then in pairs for stop in every_stop(make, STARTS[1], name, 2))
 
 

@@ -63,6 +63,8 @@ def one_stop(make, start, name, stop, then, wal=True):
         return None if after.known == {after.env} and after.has_only(after.env) else "a key is left"
     if not (after.has_only(due.target) and after.env == after.process == due.target):
         return f"data, env file and process are not on the same key: {answer}"
+    if answer["phase"] != oracle.phase(after):
+        return f"it said {answer['phase']} and not {oracle.phase(after)}"
     return None
 
 
