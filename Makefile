@@ -19,7 +19,7 @@ export NO_COLOR := 1
 export ANSIBLE_COLLECTIONS_PATH := $(WORK)/collections
 export ANSIBLE_HOME := $(WORK)/ansible
 
-.PHONY: help demo test lint sanity unit integration reference faults faults-controller faults-quick molecule bench build collection tree clean
+.PHONY: help demo test lint sanity unit states integration reference faults faults-controller faults-quick molecule bench build collection tree clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -29,7 +29,7 @@ demo: $(VENV)/.demo collection
 	$(VENV)/bin/python tests/demo/demo.py --work $(WORK)/demo
 
 ## test         everything that must pass: lint, unit, reference, integration, faults-quick, molecule
-test: lint unit reference integration faults-quick molecule
+test: lint unit states reference integration faults-quick molecule
 
 ## lint         ruff, mypy, yamllint, shellcheck, licences, ansible-lint, documentation, ansible-test sanity
 lint: $(VENV)/.test collection sanity
@@ -49,6 +49,10 @@ sanity: $(VENV)/.test tree
 ## unit         pure parts, files, and each module's front door
 unit: $(VENV)/.test collection
 	python -m pytest --ansible-unit-inject-only tests/unit
+
+## states       every mixture of keys, and rotations as a game: stopped before any write, nothing lost (SERVOS_STATES_EXAMPLES=2000: longer)
+states: $(VENV)/.test collection
+	python -m pytest --ansible-unit-inject-only tests/states
 
 ## reference    the reference applications' own tests
 reference: $(VENV)/.test

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, settings
 
-_CHECKS = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
-_COMMON = {"deadline": None, "database": None, "stateful_step_count": 20, "suppress_health_check": _CHECKS}
 _EXAMPLES = int(os.environ.get("SERVOS_STATES_EXAMPLES", "0"))
+_CHECKS = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 
-_PHASES = [phase for phase in Phase if phase is not Phase.shrink or "SERVOS_STATES_NOSHRINK" not in os.environ]
-settings.register_profile("states", phases=_PHASES, max_examples=_EXAMPLES or 120, derandomize=not _EXAMPLES, **_COMMON)
+settings.register_profile(
+    "states", max_examples=_EXAMPLES or 100, derandomize=not _EXAMPLES, stateful_step_count=20, deadline=None, database=None,
+    suppress_health_check=_CHECKS,
+)  # fmt: skip
 settings.load_profile("states")
