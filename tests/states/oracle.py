@@ -22,6 +22,7 @@ class Seen(t.NamedTuple):
     staged: bytes | None
     previous: bytes | None
     withdrawn: bytes | None
+    has_canary: bool
 
     @property
     def known(self) -> set[bytes]:
@@ -48,7 +49,8 @@ def see(world: World) -> Seen:
     keys = world.keys_on()
     return Seen(
         data=world.census(), env=keys.get("active"), process=world.main.key_bytes if world.main is not None else None,
-        is_service=world.has_service, **{role: keys.get(role) for role in ("staged", "previous", "withdrawn")},
+        is_service=world.has_service, has_canary=any(kind == "canary" for kind, unused in world.stored()),
+        **{role: keys.get(role) for role in ("staged", "previous", "withdrawn")},
     )  # fmt: skip
 
 
@@ -87,6 +89,8 @@ def rotation(seen: Seen, *, until: str, back: bool = False) -> Due:
         return Due("a value opens under no known key")
     if not seen.data:
         return Due("nothing sealed was found")
+    if not seen.has_canary:
+        return Due("the integrity canary is missing")
     if seen.previous is not None and seen.env not in (seen.staged, seen.previous, seen.withdrawn) and seen.env not in seen.data:
         return Due("the env file holds a key that has nothing to do with the rotation")
     target = _origin(seen) if back else seen.staged or seen.env

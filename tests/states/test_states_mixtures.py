@@ -15,11 +15,17 @@ import oracle
 import pytest
 from ansible_collections.servos.ops.plugins.module_utils._errors import ServosError
 from ansible_collections.servos.ops.plugins.module_utils._rotation.rotate import rotate
-from ansible_collections.servos.ops.plugins.module_utils._rotation.run import WalkOptions
+from ansible_collections.servos.ops.plugins.module_utils._rotation.run import UNTIL, WalkOptions
+from hypothesis import given
+from hypothesis import strategies as st
 from world import KINDS, ROLES, World, worlds
 
 KEYS = {"active": b"\xaa" * 32, "staged": b"\x5e" * 32, "previous": b"\x99" * 32, "withdrawn": b"\x77" * 32}
 CONTENTS = (*KEYS, "empty", "plain", "foreign")
+
+
+def _canary_once(cell):
+    return cell[0] if cell[0] == "canary" else object()
 
 
 def subsets(names):
@@ -91,3 +97,13 @@ def mixed(files):
 @pytest.mark.parametrize("files", subsets(ROLES), ids=name)
 def test_every_mixture_is_healed_or_refused_whole(make, files):
     assert disagreements(make, mixed(files)) == []
+
+
+@given(
+    files=st.sets(st.sampled_from(ROLES)), env=st.sampled_from(sorted(KEYS)), wal=st.booleans(), has_service=st.booleans(),
+    cells=st.lists(st.tuples(st.sampled_from((*KINDS, "canary")), st.sampled_from(CONTENTS)), max_size=20, unique_by=_canary_once),
+    way=st.sampled_from([*({"until": until} for until in UNTIL), {"back": True}]),
+)  # fmt: skip
+def test_any_quantity_in_any_place_from_any_key_in_either_direction(make, files, env, wal, has_service, cells, way):
+    cells = [cell for cell in cells if cell[0] != "canary" or cell[1] in KEYS]
+    assert verdict(world_of(make, files, cells, env=env, wal=wal, has_service=has_service), **way) is None
