@@ -9,13 +9,15 @@ import base64
 import hashlib
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from escrows import Holder, combine, directory_of, escrow_of, new_holder, new_ssh_holder
+from escrows import Holder, combine, directory_of, escrow_of, fake_age, new_holder, new_ssh_holder
+from evidence import leaks
 from installations import NEW, OLD, Servos, assert_refused, b64, fingerprint
 from module_runs import ModuleRun
 from provara_installation import OLD_TEXT, Provara
@@ -92,6 +94,24 @@ def test_a_passphrase_is_escrowed_as_it_stands_and_shared_as_the_key_that_it_is(
     assert ann.open(Path(f"{stem}.age")) == passphrase
     texts = [holder.open(Path(f"{stem}.share-{number}.age")) for number, holder in ((1, ann), (2, bob))]
     assert combine(texts, 2) == hashlib.sha256(passphrase.encode()).hexdigest()
+
+
+def test_age_is_told_recipients_and_gets_the_key_on_its_standard_input_only(quiet: Servos, holders: list[Holder]) -> None:
+    log = quiet.scratch / "seen.log"
+    script = f"""printf '%s\\n' "$@" >> {log}; env >> {log}; PATH={os.environ['PATH']}; exec {shutil.which('age')} "$@\""""
+    folder = fake_age(quiet.scratch / "bin", script)
+
+    def prepare() -> None:
+        os.environ["PATH"] = f"{folder}:{os.environ['PATH']}"
+
+    done = stage_all(quiet, holders, prepare)
+    assert done["escrow"]["missing"] == [], done.printed
+    seen = log.read_text()
+    assert all(holder.recipient in seen for holder in holders) and "LC_ALL=C.UTF-8" in seen
+    staged = (quiet.state_dir / "staged.key").read_text()
+    texts = [holder.open(path) for holder, path in zip(holders, sorted(directory_of(quiet).glob("*.share-*")), strict=True)]
+    halves = {f"{line} of {number}": line.split("-")[1] for number, text in enumerate(texts) for line in text.splitlines()[1:]}
+    assert leaks(seen + done.printed, {"staged": staged, **halves}) == []
 
 
 class Killed(NamedTuple):
