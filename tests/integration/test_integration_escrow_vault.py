@@ -72,7 +72,7 @@ def test_the_vault_file_holds_the_key_and_ansible_vault_shows_it(quiet: Servos, 
     assert [path.name for path in controller.iterdir()] == [f"prod-{DIGITS}.yml"]
     assert_holds(controller / f"prod-{DIGITS}.yml", password, NEW)
     again, said = call(quiet, "--vault-password-file", str(password), escrow=escrow)
-    assert again["changed"] is False, said
+    assert (again["changed"], "sealed" in again["escrow"], "sealed" in checked["escrow"]) == (False, False, False), said
     (controller / f"prod-{DIGITS}.yml").unlink()
     again, said = call(quiet, "--vault-password-file", str(password), escrow=escrow)
     assert again["changed"] is True, said
@@ -181,3 +181,14 @@ def test_the_playbook_escrows_both_ways_before_it_rotates(servos: Servos) -> Non
 
     again = rotate(servos, controller, password, ann)
     assert (again.code, again.stats["changed"]) == (0, 0), again.text[-3000:]
+
+
+def test_the_rehearsal_tries_the_escrow_and_writes_none(quiet: Servos, controller: Path, password: Path) -> None:
+    ann = new_holder(quiet.scratch, "ann")
+    asked = {"servos_verify_application": False, "servos_probes": [], "servos_health_url": ""}
+    sound = escrow_of(quiet, vault_file=f"{controller}/", age_recipients=[ann.recipient])
+    done = play(quiet, "rehearse", "--vault-password-file", str(password), servos_escrow=sound, **asked)
+    assert done.code == 0, done.text[-3000:]
+    assert (list(controller.iterdir()), directory_of(quiet).exists()) == ([], False)
+    done = play(quiet, "rehearse", servos_escrow=sound, **asked)
+    assert done.code != 0 and "the play has none" in done.text

@@ -78,11 +78,11 @@ class Escrowing:
             _compare("what age sealed, to try it,", sealed, private, _TRIAL, recipients, "nothing was changed")
         if write:
             files.ensure_private_directory(wish.directory)
-            if not os.access(wish.directory, os.W_OK):
-                raise EscrowError(
-                    f"the escrow directory {wish.directory} cannot be written by uid {os.geteuid()} (permissions, or a read-only file "
-                    "system); nothing was changed; mend that or name another one (escrow.directory)"
-                )
+        if os.path.lexists(wish.directory) and not os.access(wish.directory, os.W_OK):
+            raise EscrowError(
+                f"the escrow directory {wish.directory} cannot be written by uid {os.geteuid()} (permissions, or a read-only file "
+                "system); nothing was changed; mend that or name another one (escrow.directory)"
+            )
 
     def promise(self, key: MasterKey) -> None:
         """Remember what the key needs before it may be used; before it is on disk itself."""
