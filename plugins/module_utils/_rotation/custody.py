@@ -20,9 +20,11 @@ from .._keys.material import MasterKey, encoding_for_new_key, generate_key, writ
 from .._system import files
 from .backups import list_backups
 from .due import judge_due, written
-from .escrowing import Escrowing
 from .installation import Installation
 from .observe import Keys, Observation, observe, read_keys
+
+if t.TYPE_CHECKING:  # only the module that escrows needs what that needs
+    from .escrowing import Escrowing
 
 
 def stage(

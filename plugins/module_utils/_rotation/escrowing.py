@@ -22,13 +22,14 @@ import os
 import typing as t
 
 from .._errors import EscrowError, ServosError
-from .._keys.escrow import Wish, entries_of, missing_kinds, note_path, read_note, stem_of, wish_from_facts, write_note
+from .._keys.escrow import Wish, entries_of, missing_kinds, note_path, read_note, stem_of, write_note
 from .._keys.material import MasterKey
 from .._keys.shares import require_sharing, share_text, split_key
 from .._sealing import age_file, hpke
 from .._system import files
 from .._system.read_back import read_from_disk
 from .due import written
+from .escrow_gate import remember_wish
 from .installation import Installation
 from .vault_escrow import seal_for_controller
 
@@ -39,7 +40,6 @@ AGE_MISSING = (
     "the program age cannot be run on the managed host; install the package age (Debian, Ubuntu, Fedora, EPEL) and run again; "
 )
 _TRIAL = b"servos.ops tries age before it trusts it with a key\n"
-_RECORD = "escrow"
 
 
 class Escrowing:
@@ -86,9 +86,7 @@ class Escrowing:
 
     def promise(self, key: MasterKey) -> None:
         """Remember what the key needs before it may be used; before it is on disk itself."""
-        facts = dict(self._wish.as_facts(), fingerprint=key.fingerprint)
-        if self._installation.keyring.record().get(_RECORD) != facts:
-            self._installation.keyring.remember(**{_RECORD: facts})
+        remember_wish(self._installation.keyring, self._wish, key)
 
     def fulfil(self, key: MasterKey) -> bool:
         """Do what is missing. Returns whether anything was.
@@ -211,30 +209,6 @@ def _compare(what: str, found: bytes, private: bytes, content: bytes, recipients
         )
 
 
-def require_escrowed(installation: Installation, key: MasterKey | None) -> None:
-    """Refuse to use a staged key whose escrow was asked for and is not there.
-
-    Raises:
-        EscrowError: naming what is missing.
-    """
-    facts = installation.keyring.record().get(_RECORD)
-    if key is None or not isinstance(facts, dict) or facts.get("fingerprint") != key.fingerprint:
-        return
-    try:
-        wish = wish_from_facts(facts)
-    except (KeyError, TypeError):
-        raise EscrowError(
-            f"the record in {installation.state_dir} asks for an escrow of {key.fingerprint} and cannot be understood; "
-            "nothing was changed; run servos_keyring state=staged with escrow again"
-        ) from None
-    missing = missing_kinds(wish, read_note(wish.directory, key.fingerprint))
-    if missing:
-        raise EscrowError(
-            f"the staged key {key.fingerprint} is not in escrow yet ({', '.join(missing)} missing in {wish.directory}); nothing was "
-            "changed; run servos_keyring state=staged with escrow again (the playbook servos.ops.rotate does)"
-        )
-
-
 def escrow_active(escrowing: Escrowing, installation: Installation, *, write: bool) -> dict[str, t.Any]:
     """Put the key in force into escrow, without rotating it."""
     key = installation.env_key()
@@ -259,4 +233,4 @@ def _said(complaint: bytes) -> str:
     return lines[0][:300] if lines else "it did not say why"
 
 
-__all__ = ("Escrowing", "Runner", "escrow_active", "require_escrowed")
+__all__ = ("Escrowing", "Runner", "escrow_active")

@@ -15,7 +15,7 @@ from .._errors import KeyFormatError, KeyMissingError
 from .._keys.envfile import require_plain
 from .._keys.material import MasterKey, written_like
 from .custody import refuse_unretired, remember_activation
-from .escrowing import require_escrowed
+from .escrow_gate import require_escrowed
 from .installation import Installation
 from .observe import Keys, Observation, read_keys
 from .run import WalkOptions
