@@ -211,7 +211,8 @@ def told(name: str, result: Result) -> Iterator[str]:
     for place, (items, size) in sorted(result.searched.counts.items()):
         yield f"{place:24}{items:6} items {size:12} bytes"
     watched = result.watched
-    yield f"processes: {watched['looks']} looks, {watched['execs']} execs told of, {watched['missed']} of them gone before we looked"
+    yield f"processes: {watched['looks']} looks, {watched['execs']} execs of this machine told of; {watched['cpu_s']:.1f} s of a processor"
+    yield f"search: {result.searched.cpu_s:.1f} s of a processor"
     planted = {finding.secret for finding in result.searched.findings if finding.secret.startswith("planted ")}
     if name.endswith("planted"):
         yield f"planted leaks caught: {len(planted)}/{len(PLANTED)}"
