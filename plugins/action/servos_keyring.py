@@ -15,6 +15,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.servos.ops.plugins.module_utils._errors import EscrowError, ServosError
 from ansible_collections.servos.ops.plugins.module_utils._rotation.vault_escrow import open_on_controller
 from ansible_collections.servos.ops.plugins.module_utils._sealing import hpke
+from ansible_collections.servos.ops.plugins.module_utils._system.memory import keep_out_of_core_dumps
 from ansible_collections.servos.ops.plugins.plugin_utils._vault_file import VaultFile
 
 _MODULE = "servos.ops.servos_keyring"
@@ -54,7 +55,8 @@ class ActionModule(ActionBase):
             )
         target = VaultFile(self._loader._vault.secrets, str(escrow["vault_file"]), escrow.get("vault_id"))
         target.require_means()
-        # It is in this process only, and gone with it.
+        # It is in this process only, and gone with it, as is the key that it opens: Ansible runs each task in a fork of its own.
+        keep_out_of_core_dumps()
         private = os.urandom(hpke.KEY_BYTES)
         recipient = base64.b64encode(hpke.public_key_of(private)).decode("ascii")
         done = self._module(dict(escrow, vault_recipient=recipient), task_vars)
