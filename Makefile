@@ -19,7 +19,8 @@ export NO_COLOR := 1
 export ANSIBLE_COLLECTIONS_PATH := $(WORK)/collections
 export ANSIBLE_HOME := $(WORK)/ansible
 
-.PHONY: help demo test lint sanity unit states integration reference faults faults-controller faults-quick molecule bench build collection tree clean
+.PHONY: help demo test lint sanity unit states integration reference faults faults-controller faults-quick leaks leaks-quick molecule bench build \
+	collection tree clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -28,15 +29,15 @@ help:
 demo: $(VENV)/.demo collection
 	$(VENV)/bin/python tests/demo/demo.py --work $(WORK)/demo
 
-## test         everything that must pass: lint, unit, reference, integration, faults-quick, molecule
-test: lint unit states reference integration faults-quick molecule
+## test         everything that must pass: lint, unit, states, reference, integration, faults-quick, leaks-quick, molecule
+test: lint unit states reference integration faults-quick leaks-quick molecule
 
 ## lint         ruff, mypy, yamllint, shellcheck, licences, ansible-lint, documentation, ansible-test sanity
 lint: $(VENV)/.test collection sanity
 	ruff check .
 	mypy
 	cd $(TREE) && yamllint .
-	shellcheck .ci/run $$(git ls-files -co --exclude-standard tests/lab)
+	shellcheck .ci/run $$(git ls-files -co --exclude-standard tests/lab tests/leaks/node/prepare.sh)
 	cd $(TREE) && reuse lint --lines
 	cd $(TREE) && ansible-lint --profile production --offline
 	cd $(TREE) && antsibull-docs lint-collection-docs --plugin-docs --skip-rstcheck .
@@ -83,6 +84,17 @@ molecule: $(VENV)/.test collection
 	tests/lab/node-image
 	SERVOS_COLLECTIONS_PATH=$(WORK)/collections molecule test --all
 
+## leaks        the most talkative runs that Ansible can do, by both methods, on the oldest and the newest ansible-core: no key and no
+##              plaintext outside its place; and each planted leak is caught
+leaks: $(VENV)/.test collection $(WORK)/core-2.18/.made $(WORK)/core-2.19/.made
+	tests/lab/engine-up
+	python -m pytest --ansible-unit-inject-only tests/leaks --oldest $(WORK)/core-2.18/bin --between $(WORK)/core-2.19/bin
+
+## leaks-quick  one such run, on the ansible-core that is installed here; and all planted leaks
+leaks-quick: $(VENV)/.test collection
+	tests/lab/engine-up
+	python -m pytest --ansible-unit-inject-only tests/leaks --quick
+
 ## bench        figures against their floors in the same run
 bench: $(VENV)/.test collection
 	python tests/benchmarks/bench.py
@@ -116,6 +128,12 @@ $(VENV)/.demo: tests/requirements-demo.txt | $(VENV)/bin/uv
 $(VENV)/.test: tests/requirements.txt tests/requirements-demo.txt | $(VENV)/bin/uv
 	VIRTUAL_ENV=$(VENV) uv pip install --quiet --compile-bytecode -r $<
 	touch $@ $(VENV)/.demo
+
+# An ansible-core of another line, alone.
+$(WORK)/core-%/.made: | $(VENV)/bin/uv
+	$(VENV)/bin/uv venv --quiet --clear --python '>=3.11,<3.14' $(@D)
+	VIRTUAL_ENV=$(@D) $(VENV)/bin/uv pip install --quiet --compile-bytecode 'ansible-core==$*.*'
+	touch $@
 
 ## clean        remove all that was made here
 clean:

@@ -65,6 +65,8 @@ class Audit:
         except BaseException:
             self.node.stop()
             raise
+        self.add(Secret("vault password", self.node.vault_password.read_text(), "token"))
+        self.escrow = self.controller.escrow
         self.learn()
         return self
 
@@ -119,7 +121,7 @@ class Audit:
             end_as_a_fault_would(self.held)
         finally:
             self.node.run(["touch", "/root/judge/go"])
-            runner.join(timeout=120)
+            runner.join(timeout=300)
         # A core that there should not be keeps its name; the next one does not take its place.
         script = "rm /root/judge/held /root/judge/go; cd /var/tmp/cores; for name in *; do [ ! -e $name ] || mv $name killed.$name; done"
         self.node.run(["sh", "-c", script])

@@ -49,10 +49,11 @@ class Result(NamedTuple):
     duration_s: float
 
 
-QUICK = [Case("newest-database", "newest", "database", False)]
+# Both methods in each: the playbook's is said here, the jobs use the database.
+QUICK = [Case("newest-api", "newest", "api", False)]
 FULL = [
-    *QUICK, Case("newest-api", "newest", "api", True), Case("oldest-database", "oldest", "database", True),
-    Case("oldest-api", "oldest", "api", False),
+    *QUICK, Case("newest-database", "newest", "database", True), Case("oldest-api", "oldest", "api", True),
+    Case("oldest-database", "oldest", "database", False),
 ]  # fmt: skip
 
 
@@ -132,7 +133,8 @@ def rotate_and_retire(config: pytest.Config, case: Case) -> Result:
         audit.be_killed("python-that-leaves-cores")
         not_ready = {"servos_health_url": "http://127.0.0.1:9/", "servos_start_timeout": 2}
         audit.play("around", leaks_playbook="servos.ops.rotate", servos_rotation_id="killed", fails=True, **(method | not_ready))
-        audit.play("around", leaks_playbook="servos.ops.rotate", servos_rotation_id="killed", **method)
+        escrow = {"servos_escrow": {"vault_file": audit.escrow}}
+        audit.play("around", leaks_playbook="servos.ops.rotate", servos_rotation_id="killed", **(method | escrow))
         if not is_quick:
             audit.play("around", leaks_playbook="servos.ops.rollback")
             audit.play("around", leaks_playbook="servos.ops.retire")
@@ -140,7 +142,7 @@ def rotate_and_retire(config: pytest.Config, case: Case) -> Result:
             audit.play("around", leaks_playbook="servos.ops.rotate", **(method | brought))
         audit.node.keep()
         audit.play("around", leaks_playbook="servos.ops.retire")
-        audit.play("by_jobs")
+        audit.play("by_jobs", *(["--skip-tags", "thorough"] if is_quick else []))
         audit.add(Secret("decoy", new_key(), "decoy"))
         for path in DECOYS.values():
             audit.node.run(["sh", "-c", 'cat > "$1"', "sh", path], audit.secrets("decoy")[0].text.encode())

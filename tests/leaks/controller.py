@@ -66,8 +66,9 @@ class Controller:
         for name in ("home", "tmp", "var-tmp", "shm", *_ARTIFACTS):
             (work / name).mkdir()
         (work / "shm" / "cp").mkdir(mode=0o700)
-        for name in ("output", "caught"):
+        for name in ("output", "caught", "home/escrow"):
             (work / name).mkdir()
+        self.escrow = f"{work}/home/escrow/"
 
     def _environment(self) -> dict[str, str]:
         work = self._work
@@ -86,6 +87,7 @@ class Controller:
             "ANSIBLE_CALLBACK_TREE_DIR": str(work / "tree"), "JUNIT_OUTPUT_DIR": str(work / "junit"), "LEAKS_JSON_DIR": str(work / "json"),
             "ANSIBLE_CACHE_PLUGIN": "ansible.builtin.jsonfile", "ANSIBLE_CACHE_PLUGIN_CONNECTION": str(work / "facts"),
             "ANSIBLE_LOG_PATH": str(work / "log" / "ansible.log"), "ANSIBLE_LOG_VERBOSITY": "4",
+            "ANSIBLE_VAULT_PASSWORD_FILE": str(self._node.vault_password),
             "ANSIBLE_RETRY_FILES_ENABLED": "1", "ANSIBLE_RETRY_FILES_SAVE_PATH": str(work / "home" / "retry"),
         }  # fmt: skip
 
@@ -124,7 +126,7 @@ class Controller:
         catcher.start()
         done = subprocess.run(
             isolated, env=self._environment(), cwd=self._work / "home", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, timeout=300, check=False,
+            stderr=subprocess.STDOUT, timeout=900, check=False,
         )  # fmt: skip
         catcher.finish()
         (self._work / "output" / f"{self._played}-{playbook}").write_bytes(done.stdout)

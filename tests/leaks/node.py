@@ -55,8 +55,10 @@ class Node:
         self._kept: list[tuple[Path, Path]] = []
         self.identity = work / "id_ed25519"
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.identity], check=True)
+        self.vault_password = work / "vault-password"
+        self.vault_password.write_text(os.urandom(24).hex())
         public = self.identity.with_suffix(".pub")
-        started = subprocess.run([ROOT / "tests/lab/node-up", name, IMAGE, public], check=True, stdout=subprocess.PIPE, timeout=120)
+        started = subprocess.run([ROOT / "tests/lab/node-up", name, IMAGE, public], check=True, stdout=subprocess.PIPE, timeout=300)
         facts = json.loads(started.stdout)
         self.port = facts["port"]
         self.known_hosts = work / "known_hosts"
@@ -68,7 +70,7 @@ class Node:
     def run(self, argv: list[str], content: bytes = b"") -> bytes:
         """Run a command on the host as root, beside all that is being audited."""
         done = subprocess.run(
-            ["docker", "exec", "-i", self.name, *argv], input=content, capture_output=True, timeout=120, check=False
+            ["docker", "exec", "-i", self.name, *argv], input=content, capture_output=True, timeout=300, check=False
         )
         if done.returncode:
             raise RuntimeError(f"{argv[:2]} on {self.name} ended with {done.returncode}: {done.stderr.decode()[-2000:]}")
@@ -80,7 +82,7 @@ class Node:
         return os.readlink(f"/proc/{int(pid)}/ns/pid")
 
     def stop(self) -> None:
-        subprocess.run([ROOT / "tests/lab/node-down", self.name], check=True, stdout=subprocess.DEVNULL, timeout=120)
+        subprocess.run([ROOT / "tests/lab/node-down", self.name], check=True, stdout=subprocess.DEVNULL, timeout=300)
 
     def secrets(self) -> list[Secret]:
         """Ask for every secret that is there now; a value that no key opens is an error."""

@@ -57,6 +57,7 @@ class Watch:
 
     def look(self, pid: int) -> bool:
         """Take down a process; return whether it is one of ours."""
+        line = read(f"/proc/{pid}/cmdline") or b""  # first of all: it may be gone in a moment
         environ = read(f"/proc/{pid}/environ") or b""
         try:
             is_of_node = os.readlink(f"/proc/{pid}/ns/pid") == self._namespace
@@ -64,31 +65,42 @@ class Watch:
             is_of_node = False
         if not is_of_node and self._mark not in environ:
             return False
-        line = read(f"/proc/{pid}/cmdline") or b""
         self.looks += 1
         self.seen[("node" if is_of_node else "controller", line, environ)] = None
         return True
 
-    def take_event(self, message: bytes) -> None:
-        if len(message) < 60:
-            return
-        what, pid = struct.unpack_from("=I", message, 36)[0], struct.unpack_from("=I", message, 52)[0]
-        if what == _EXEC:
-            self.execs += 1
-            self.look(pid)
+    def take(self, events: socket.socket | None) -> None:
+        """Look at every process that the kernel has told of by now."""
+        while events is not None:
+            try:
+                message = events.recv(65536, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            except OSError:
+                continue  # more events than fit; the rounds go on
+            if len(message) >= 60 and struct.unpack_from("=I", message, 36)[0] == _EXEC:
+                self.execs += 1
+                self.look(struct.unpack_from("=I", message, 52)[0])
+
+
+def hurry() -> None:
+    """Go before all others: what we wait for lives for a millisecond, and we need little."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, -20)
+    with contextlib.suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
 
 
 def main(out: str, mark: str, namespace: str) -> None:
     watch, events = Watch(mark.encode(), namespace), connect()
     first_seen: dict[int, float] = {}
     is_over, next_full, next_round = False, 0.0, 0.0
+    hurry()
     print("watching", flush=True)
     while not is_over:
         ready, *unused = select.select([sys.stdin, *([events] if events else [])], [], [], max(0.0, next_round - time.monotonic()))
         is_over = sys.stdin in ready
-        if events in ready:
-            with contextlib.suppress(OSError):  # more events than fit; the rounds go on
-                watch.take_event(events.recv(65536, socket.MSG_DONTWAIT))
+        watch.take(events)
         now = time.monotonic()
         if now < next_round and not is_over:
             continue
@@ -99,6 +111,7 @@ def main(out: str, mark: str, namespace: str) -> None:
         for pid, since in first_seen.items():
             if (is_full or now - since < _YOUNG_S) and pid != os.getpid():
                 watch.look(pid)
+                watch.take(events)
         if is_full:
             next_full = now + _OLD_AGAIN_S
     with open(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as stream:
