@@ -12,13 +12,13 @@ from boundaries import Boundary
 _DATA = ("database", "database-wal", "database-journal")
 
 
-def audit(boundaries: Sequence[Boundary], *, env_name: str) -> list[str]:
+def audit(boundaries: Sequence[Boundary], *, env_name: str, by_api: bool) -> list[str]:
     """Say where a name was given before its content was durable, or a step begun before the one that it rests on was.
 
     The rules hold for a run forward: the staged key is durable before data is written or a request is sent, the previous
     key and the data are durable before the env file is swapped, and each renamed file was flushed before, its directory after.
     """
-    return [*_renames(boundaries), *_order(boundaries, env_name)]
+    return [*_renames(boundaries), *_order(boundaries, env_name, by_api)]
 
 
 def _renames(boundaries: Sequence[Boundary]) -> Iterator[str]:
@@ -33,7 +33,7 @@ def _renames(boundaries: Sequence[Boundary]) -> Iterator[str]:
             yield f"AUDIT: the directory of {seen.role} was not flushed after the rename at {seen.number}"
 
 
-def _order(boundaries: Sequence[Boundary], env_name: str) -> Iterator[str]:
+def _order(boundaries: Sequence[Boundary], env_name: str, by_api: bool) -> Iterator[str]:
     durable: dict[str, bool] = {}
     dirty_data: set[str] = set()
     for place, seen in enumerate(boundaries):
@@ -41,6 +41,9 @@ def _order(boundaries: Sequence[Boundary], env_name: str) -> Iterator[str]:
             after = boundaries[place + 1 : place + 2]
             durable[seen.role] = bool(after) and after[0].call == "fsync"
         writes_data = seen.role in _DATA and seen.call == "write"
+        if writes_data and seen.is_front:
+            yield f"AUDIT: data was written at {seen.number} by the process that dies with its connection"
+            return
         if writes_data and not durable.get("staged.key"):
             yield f"AUDIT: data was written at {seen.number} before the staged key was durable"
             return
@@ -53,10 +56,5 @@ def _order(boundaries: Sequence[Boundary], env_name: str) -> Iterator[str]:
                 yield f"AUDIT: the env file was swapped at {seen.number} before the previous key was durable"
             if dirty_data:
                 yield f"AUDIT: the env file was swapped at {seen.number} before {', '.join(sorted(dirty_data))} was flushed"
-            if not any(_rewraps(b) for b in boundaries[:place] if b.module == seen.module):
+            if not by_api and not any(b.role in _DATA and b.call == "write" for b in boundaries[:place] if b.module == seen.module):
                 yield f"AUDIT: the env file was swapped at {seen.number} before any data was written"
-
-
-def _rewraps(seen: Boundary) -> bool:
-    """Whether data was written, or somebody else asked to write it."""
-    return (seen.role in _DATA and seen.call == "write") or seen.call == "send"

@@ -173,7 +173,7 @@ def _trace(arguments: argparse.Namespace, made: dict[str, Path]) -> tuple[Traced
             crossings, wrong = bench.trace(scenario)
             boundaries = traced[combination, scenario] = boundaries_of(crossings, bench.rig.folder)
             if scenario == "rotate":
-                wrong += audit(boundaries, env_name=bench.rig.env_file.name)
+                wrong += audit(boundaries, env_name=bench.rig.env_file.name, by_api=combination.method == "api")
             problems[f"{combination}/{scenario}"] = wrong
             print(f"traced {combination}/{scenario}: {len(crossings)} boundaries", flush=True)
     finally:
@@ -185,6 +185,7 @@ def _tasks(arguments: argparse.Namespace, traced: Traced) -> Iterator[Task]:
     for (combination, scenario), boundaries in traced.items():
         firsts = firsts_of_kind(boundaries)
         chosen = [b for b in boundaries if str(b.aim) in arguments.at] if arguments.at else thinned(boundaries)
+        chosen = [b for b in chosen if not arguments.kind or b.kind in arguments.kind]
         turn = 0
         for fault in FAULTS.values():
             if arguments.faults and fault.name not in arguments.faults:
@@ -201,7 +202,7 @@ def _tasks(arguments: argparse.Namespace, traced: Traced) -> Iterator[Task]:
                 for way in ways:
                     if arguments.then in (None, way):
                         yield Task(combination, scenario, boundary.aim, boundary.kind, fault.name, way)
-        if scenario == "rotate" and combination.product != "provara" and not arguments.at:
+        if scenario == "rotate" and combination.product != "provara" and not (arguments.at or arguments.kind):
             for name, service_fault in SERVICE_FAULTS.items():
                 if (not arguments.faults or name in arguments.faults) and service_fault.fits(combination.method):
                     for way in ("finish", "back"):

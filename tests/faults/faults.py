@@ -29,6 +29,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="such as servos-api-wal or servos-api-wal/rotate")
     parser.add_argument("--faults", nargs="+", default=[], metavar="NAME", help="these faults only")
     parser.add_argument("--at", nargs="+", default=[], metavar="N.CALL.N", help="these boundaries only, such as 2.fsync.3; see --list")
+    parser.add_argument("--kind", nargs="+", default=[], metavar="KIND", help="these kinds only, such as 'rename staged.key'")
     parser.add_argument("--then", choices=["finish", "back"], help="recover this way only")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--work", type=Path, default=ROOT / ".work" / "faults")

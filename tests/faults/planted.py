@@ -53,16 +53,17 @@ def _stages_late() -> None:
     _util("_system.files").os = WithoutFsync()
 
 
-def _swallows_full_disk() -> None:
-    """An error while writing is taken for success, and half a file for a whole one."""
-    files = _util("_system.files")
-    write = files._write
+def _swallows_write_error() -> None:
+    """An error while the previous key is written is taken for success."""
+    keyring, file_error = _util("_keys.keyring").Keyring, _util("_errors").FileError
+    write = keyring.write
 
-    def swallowing(path: str, content: bytes, *, prepare: Any) -> None:
-        with contextlib.suppress(files.FileError):
-            write(path, content, prepare=prepare)
+    def swallowing(self: Any, role: str, key: Any) -> bool:
+        with contextlib.suppress(*([file_error] if role == "previous" else [])):
+            return bool(write(self, role, key))
+        return True
 
-    files._write = swallowing
+    keyring.write = swallowing
 
 
 def _writes_in_place() -> None:
@@ -116,7 +117,7 @@ DEFECTS: dict[str, Callable[[], None]] = {
     "no-scrub": _no_scrub,
     "loses-previous-key": _loses_previous_key,
     "no-fsync": _stages_late,
-    "swallows-full-disk": _swallows_full_disk,
+    "swallows-write-error": _swallows_write_error,
     "writes-in-place": _writes_in_place,
     "not-detached": _not_detached,
     "no-lock": _no_lock,

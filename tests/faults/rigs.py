@@ -124,8 +124,9 @@ class ServosRig(Servos, Rig):
     def __init__(self, folder: Path, template: Path, nursery: Nursery, knock: Path, *, product: str, journal: str, method: str) -> None:
         self._nursery, self._knock = nursery, knock
         Servos.__init__(
-            self, folder, template, journal=journal, product=product, old_text=(template / "old.key").read_text(),
+            self, folder, template, journal="delete", product=product, old_text=(template / "old.key").read_text(),
         )
+        prepare_database(self.database, "servers", journal)
         self.reader = ServosReader(self.manifest)
         self.health_url = f"{self.url}/api/health"
         self.probes = [
@@ -216,7 +217,7 @@ class ProvaraRig(Rig):
         self.scratch.mkdir()
         self.database, self.has_service = folder / "provara.db", False
         shutil.copy(FIXTURE / "provara.db", self.database)
-        connection_mode(self.database, journal)
+        prepare_database(self.database, "api_keys", journal)
         self.env_var, self.old_text = "PROVARA_MASTER_KEY", OLD_TEXT
         self.env_file = write(folder / ".env", f"PORT=3000\n{self.env_var}={OLD_TEXT}\n")
         self.state_dir, self.backup_dir = folder / "var" / "rotation", folder / "var" / "backups"
@@ -233,7 +234,21 @@ class ProvaraRig(Rig):
         return {name: value for name, value in (told | overrides).items() if value is not None}
 
 
-def connection_mode(database: Path, journal: str) -> None:
-    """Set the journal mode of a database file, in a process of its own lest its locks stay in this one."""
-    code = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('PRAGMA journal_mode=' + sys.argv[2]); c.close()"
-    subprocess.run([sys.executable, "-c", code, database, journal], check=True)
+def prepare_database(database: Path, table: str, journal: str) -> None:
+    """Set the journal mode, and leave sealed values in free pages, as an application does that deletes rows.
+
+    They lie under the old key, and only a scrub takes them away. In a process of its own, lest its locks stay in this one.
+    """
+    code = """if True:
+        import sqlite3, sys
+        path, table, journal = sys.argv[1:]
+        connection = sqlite3.connect(path)
+        connection.execute("PRAGMA secure_delete=OFF")
+        connection.execute(f"CREATE TABLE deleted AS SELECT * FROM {table}")
+        connection.commit()
+        connection.execute("DROP TABLE deleted")
+        connection.commit()
+        connection.execute(f"PRAGMA journal_mode={journal}")
+        connection.close()
+    """
+    subprocess.run([sys.executable, "-c", code, database, table, journal], check=True)

@@ -98,6 +98,8 @@ class Bench:
             problems.append("the detached work did not end")
         self.rig.settle_orphans()
         fired = self._shim.fired
+        if fault.mode == "hangup" and fired:
+            problems += self._went_on(scenario)
         where = self._named(fired)
         problems += operator.complaints + self._judge.now()
         problems += self._answer(fault, stopped)
@@ -109,6 +111,15 @@ class Bench:
         if not wrong:
             wrong = self._judge.end(wanted)
         return Verdict(problems + wrong, where, reruns, recovery_s, time.monotonic() - started, told)
+
+    def _went_on(self, scenario: str) -> list[str]:
+        """The work of servos_key_rotate comes to its end without the process that has asked for it."""
+        if (scenario, self._shim.module) not in (("rotate", 2), ("rollback", 0)):
+            return []
+        key = self.rig.keys().get("env", "")
+        is_done = (key == self.rig.old_text) == (scenario == "rollback") and self.rig.process_key_text() in (key, None)
+        is_up = not self.rig.has_service or self.rig.pid() is not None
+        return [] if is_done and is_up else ["the work did not go on when the process that waits for it was killed"]
 
     def _named(self, number: int) -> str:
         if not number:
@@ -153,6 +164,8 @@ class Bench:
                 if play == "rollback" and "nothing to go" in said:
                     # Nothing was begun that could be taken back; what lies about is the next rotation's to clear.
                     wrong += self._judge.now()
+                    if self.rig.keys().get("env") != self.rig.old_text:
+                        wrong.append("there was nothing to go back to, although another key is in force")
                     play, wanted, count = "rotate", "new", count - 1
                     continue
                 wrong.append(f"{play} again ({count}), {stopped.module}: {said}")
@@ -188,9 +201,8 @@ class SecondOperator:
     def _run_second(self) -> None:
         module, here = self._shim.module, self._shim.fired
         seen = [crossing for crossing in self._shim.crossings() if crossing.module == module and crossing.number < here]
-        locked = any(crossing.call == "lock" for crossing in seen)
         signed = sum(crossing.call in ("truncate", "write") and crossing.path.endswith("/lock") for crossing in seen)
-        is_held = locked and signed < 3  # emptied and written to sign it, emptied once more to let go
+        is_held = signed == 2  # emptied and written to sign it, emptied once more to let go
         operator = Operator(self._rig)
         try:
             _play(operator, self._scenario)
@@ -198,7 +210,7 @@ class SecondOperator:
             said = stopped.outcome.msg
             if "another run" in said:
                 # Before it has signed, and that is where it is held, nobody can know its name.
-                if signed == 2 and not any(f"process {pid}" in said for pid in self._shim.pids()):
+                if is_held and not any(f"process {pid}" in said for pid in self._shim.pids()):
                     self.problems.append(f"the refusal does not name the first run: {said}")
             elif not said or "unexpected" in said:
                 self.problems.append(f"the second run failed without a clear message: {stopped.outcome.printed[-400:]}")
