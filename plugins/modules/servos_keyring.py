@@ -82,7 +82,7 @@ EXAMPLES = r"""
     escrow:
       age_recipients:
         - age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p
-      vault_file: "escrow/{{ inventory_hostname }}-{fingerprint}.yml"
+      vault_file: "{{ inventory_dir }}/escrow/{{ inventory_hostname }}-{fingerprint}.yml"
 
 - name: Put the key that is in force into escrow, three shares of which any two open it
   servos.ops.servos_keyring:
