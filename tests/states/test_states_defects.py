@@ -225,7 +225,6 @@ FOUND = [
     (nobody_looks_again_after_the_restart, by_a_late_writer),
     (plain_text_is_tidied_up, by_the_mixtures),
     (a_result_shows_a_key, by_a_plain_call),
-    (the_phase_is_guessed_from_the_env_file, by_a_plain_call),
     (the_phase_is_guessed_from_the_env_file, by_a_game),
 ]
 
