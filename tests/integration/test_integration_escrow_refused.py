@@ -131,6 +131,34 @@ def test_an_age_that_lies_is_caught(quiet: Servos, ann: Holder, script: str, wor
     assert_refused_and_finished(quiet, ann, done, *words)
 
 
+def test_an_age_that_lies_later_leaves_the_sound_escrow_of_before(quiet: Servos, ann: Holder) -> None:
+    assert stage(quiet, age_recipients=[ann.recipient]).changed
+    folder = fake_age(
+        quiet.scratch / "bin",
+        "PATH=/usr/bin:/bin\n" + HONEST_AT_FIRST.replace("{age}", str(shutil.which("age"))) + "\ncat >/dev/null",
+    )
+    bob = new_holder(quiet.scratch, "bob")
+    assert_refused(stage(quiet, path_of(folder), age_recipients=[ann.recipient, bob.recipient]), "does not open", "no data was touched")
+    assert ann.open(directory_of(quiet) / f"escrow-{fingerprint(NEW)[3:]}.age") == b64(NEW)
+    assert_refused(quiet.rotate(), "escrow")
+
+
+def test_a_disk_that_lies_is_caught(quiet: Servos, ann: Holder) -> None:
+    def prepare() -> None:
+        rename = os.replace
+
+        def cutting(source: Any, target: Any, **more: Any) -> None:
+            rename(source, target, **more)
+            if str(target).endswith(".age"):
+                os.truncate(target, os.path.getsize(target) - 60)
+
+        os.replace = cutting  # in the module's process
+
+    done = stage(quiet, prepare, age_recipients=[ann.recipient])
+    assert list(directory_of(quiet).iterdir()) == [], "what does not open was left there"
+    assert_refused_and_finished(quiet, ann, done, "read back from its disk", "does not open", "no data was touched")
+
+
 def test_without_age_nothing_is_made(quiet: Servos, ann: Holder) -> None:
     before = quiet.snapshot()
     (quiet.scratch / "bin").mkdir()

@@ -75,7 +75,7 @@ class Escrowing:
         for recipients in filter(None, (wish.age_recipients, wish.holders)):
             # A recipient that age does not take, a plug-in that is missing: better found on a text of no worth.
             sealed, private = self._sealed(_TRIAL, recipients, "a text, to try it", "nothing was changed")
-            _compare("what age sealed, to try it,", sealed, private, _TRIAL, recipients, "nothing was changed")
+            _compare("what age made of a text, to try it,", sealed, private, _TRIAL, recipients, "nothing was changed")
         if write:
             files.ensure_private_directory(wish.directory)
         if os.path.lexists(wish.directory) and not os.access(wish.directory, os.W_OK):
@@ -151,10 +151,12 @@ class Escrowing:
     def _seal(self, path: str, content: bytes, recipients: t.Sequence[str], *, kind: str) -> dict[str, t.Any]:
         """Write C(content) sealed to every recipient; come back when the disk gives it back, and it opens to the same."""
         sealed, private = self._sealed(content, recipients, path, "no data was touched")
+        # First in memory: what lies there from before stays, unless its successor is sound.
+        _compare(f"what age made for {path}", sealed, private, content, recipients, "no data was touched")
         files.write_private_file(path, sealed)
         try:
             found = read_from_disk(path)
-            _compare(f"{path}, which was removed again,", found, private, content, recipients, "no data was touched")
+            _compare(f"{path}, read back from its disk and removed again,", found, private, content, recipients, "no data was touched")
         except ServosError:
             files.remove_file(path)
             raise
@@ -193,7 +195,7 @@ def _compare(what: str, found: bytes, private: bytes, content: bytes, recipients
     if opened is None or not hmac.compare_digest(opened, content):
         verb = "does not open" if opened is None else "opens to something else"
         raise EscrowError(
-            f"{what} {verb} when it is read back; {so_far}; is age on this host the one it should be (command -v age), and its disk sound?"
+            f"{what} {verb}; {so_far}; is age on this host the one it should be (command -v age), and the disk sound?"
         )
     kinds = [stanza.words[0] for stanza in age_file.stanzas_of(found) or ()]
     by_ssh = sum(recipient.startswith("ssh-") for recipient in recipients)
