@@ -9,6 +9,7 @@ import base64
 import hashlib
 import json
 import os
+import resource
 import shutil
 import signal
 from collections.abc import Callable
@@ -98,16 +99,19 @@ def test_a_passphrase_is_escrowed_as_it_stands_and_shared_as_the_key_that_it_is(
 
 def test_age_is_told_recipients_and_gets_the_key_on_its_standard_input_only(quiet: Servos, holders: list[Holder]) -> None:
     log = quiet.scratch / "seen.log"
-    script = f"""printf '%s\\n' "$@" >> {log}; env >> {log}; PATH={os.environ['PATH']}; exec {shutil.which('age')} "$@\""""
+    real, path = shutil.which("age"), os.environ["PATH"]
+    script = f"""printf '%s\\n' "$@" >> {log}; env >> {log}; ulimit -c >> {log}; PATH={path}; exec {real} "$@\""""
     folder = fake_age(quiet.scratch / "bin", script)
 
     def prepare() -> None:
         os.environ["PATH"] = f"{folder}:{os.environ['PATH']}"
+        resource.setrlimit(resource.RLIMIT_CORE, (1 << 20, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
     done = stage_all(quiet, holders, prepare)
     assert done["escrow"]["missing"] == [], done.printed
     seen = log.read_text()
     assert all(holder.recipient in seen for holder in holders) and "LC_ALL=C.UTF-8" in seen
+    assert set(filter(str.isdigit, seen.splitlines())) == {"0"}, "age may leave a core file"
     staged = (quiet.state_dir / "staged.key").read_text()
     texts = [holder.open(path) for holder, path in zip(holders, sorted(directory_of(quiet).glob("*.share-*")), strict=True)]
     halves = {f"{line} of {number}": line.split("-")[1] for number, text in enumerate(texts) for line in text.splitlines()[1:]}

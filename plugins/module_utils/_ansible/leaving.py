@@ -13,7 +13,7 @@ import typing as t
 
 from .._errors import ServosError
 from .._system.detached import DetachedError, without_message
-from .._system.memory import keep_out_of_core_dumps
+from .._system.memory import children_without_core_files, keep_out_of_core_dumps
 from .masking import without_masked
 
 if t.TYPE_CHECKING:
@@ -69,10 +69,11 @@ def run_command(module: AnsibleModule, argv: list[str], environment: t.Mapping[s
 
 def run_with_input(module: AnsibleModule, argv: list[str], content: bytes) -> tuple[int, bytes, bytes]:
     """Run a command with bytes on its standard input, nothing of its arguments expanded; a missing one is an OSError."""
-    done: tuple[int, bytes, bytes] = module.run_command(
-        argv, data=content, binary_data=True, encoding=None, expand_user_and_vars=False, handle_exceptions=False,
-        environ_update={"LC_ALL": "C.UTF-8"},
-    )
+    with children_without_core_files():
+        done: tuple[int, bytes, bytes] = module.run_command(
+            argv, data=content, binary_data=True, encoding=None, expand_user_and_vars=False, handle_exceptions=False,
+            environ_update={"LC_ALL": "C.UTF-8"},
+        )
     return done
 
 

@@ -8,7 +8,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import resource
+import typing as t
 
 _PR_SET_DUMPABLE = 4
 
@@ -28,4 +31,18 @@ def keep_out_of_core_dumps() -> bool:
         return False
 
 
-__all__ = ("keep_out_of_core_dumps",)
+@contextlib.contextmanager
+def children_without_core_files() -> t.Iterator[None]:
+    """Let the programs that are started meanwhile write no core file: what they are given on their standard input is secret.
+
+    A core_pattern program is called all the same, and asked by the same limit not to keep what it gets.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_CORE, (soft, hard))
+
+
+__all__ = ("children_without_core_files", "keep_out_of_core_dumps")
