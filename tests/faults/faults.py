@@ -31,7 +31,7 @@ def main() -> int:
     parser.add_argument("--at", nargs="+", default=[], metavar="N.CALL.N", help="these boundaries only, such as 2.fsync.3; see --list")
     parser.add_argument("--kind", nargs="+", default=[], metavar="KIND", help="these kinds only, such as 'rename staged.key'")
     parser.add_argument("--then", choices=["finish", "back"], help="recover this way only")
-    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--jobs", type=int, default=2 * (os.cpu_count() or 1), help="a trial waits more than it works")
     parser.add_argument("--work", type=Path, default=ROOT / ".work" / "faults")
     parser.add_argument("--plant", default="", metavar="DEFECT", help="plant a defect in the collection, to prove the harness")
     parser.add_argument("--sample", type=int, default=1, metavar="N", help="every Nth trial only")
