@@ -36,6 +36,7 @@ CONTENTS = ("sealed", "sealed", "sealed", "empty", "plain")
 STOPS = st.none() | st.tuples(st.sampled_from(DISKS), st.sampled_from(range(40)))
 INTRUSIONS = st.just(()) | st.lists(st.tuples(st.sampled_from(range(1, 30)), st.sampled_from(KINDS)), max_size=2)
 
+
 class Rotations(RuleBasedStateMachine):
     """The moves. C(answer) is what the last call of the collection returned or raised."""
 
