@@ -58,6 +58,8 @@ def prune_backups(
     before = _names(backup_dir, installation)
     for note in doomed if write else ():
         _remove_backup(note)
+    if write and os.path.isdir(backup_dir):
+        _clear_leftovers(backup_dir, installation)
     after = [name for name in before if name not in [note["path"] for note in doomed]]
     return {
         "changed": bool(doomed), "removed": [note["path"] for note in doomed],
@@ -173,10 +175,7 @@ def _clear_leftovers(backup_dir: str, installation: Installation) -> str:
     A note is written before its copy gets its name, and removed after it; one without a copy says nothing.
     """
     partial = _partial_of(installation, backup_dir)
-    try:
-        remove_database(partial)
-    except OSError as error:
-        raise files.file_error("remove", partial, error) from None
+    remove_database(partial)
     files.clear_leftover_of(partial + ".json")
     files.remove_file(partial + ".json")
     for path in (os.path.join(backup_dir, name) for name in os.listdir(backup_dir) if name.endswith(".db.json")):
@@ -245,7 +244,7 @@ def _expired(
 
 
 def _remove_backup(note: t.Mapping[str, t.Any]) -> None:
-    """Remove a backup and its note; the note last, so that what is left by a kill is still known."""
+    """Remove a backup and its note; the note last, since one without its backup is known for what it is."""
     remove_database(note["path"])
     files.remove_file(note["path"] + ".json")
 

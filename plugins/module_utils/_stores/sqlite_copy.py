@@ -20,8 +20,8 @@ import time
 import typing as t
 import urllib.parse
 
-from .._errors import StoreBusyError, StoreError
-from .._system.files import free_bytes, fsync_file
+from .._errors import FileError, StoreBusyError, StoreError
+from .._system.files import file_error, free_bytes, fsync_file
 
 _LOCK_TIMEOUT_S = 30
 _JOURNALS = ("-wal", "-shm", "-journal")
@@ -51,7 +51,7 @@ def copy_database(source: str, target: str) -> None:
         _copy(source, target)
         fsync_file(target)
     except BaseException:
-        with contextlib.suppress(OSError):  # a file system that became read-only must not hide what went wrong
+        with contextlib.suppress(FileError):  # a file system that became read-only must not hide what went wrong
             remove_database(target)
         raise
 
@@ -169,12 +169,18 @@ def size_of(path: str) -> int:
 
 
 def remove_database(path: str) -> None:
-    """Remove a database of ours and whatever SQLite put beside it."""
+    """Remove a database of ours and whatever SQLite put beside it.
+
+    Raises:
+        FileError: one of them cannot be removed.
+    """
     for end in ("", *_JOURNALS):
         try:
             os.unlink(path + end)
         except FileNotFoundError:
             continue
+        except OSError as error:
+            raise file_error("remove", path + end, error) from None
 
 
 def _uri(path: str, how: str) -> str:

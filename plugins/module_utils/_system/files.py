@@ -207,7 +207,10 @@ def remove_file(path: str) -> bool:
         return False
     except OSError as error:
         raise file_error("remove", path, error) from None
-    fsync_directory(os.path.dirname(path))
+    try:
+        fsync_directory(os.path.dirname(path))
+    except OSError as error:
+        raise file_error("make durable that there is no", path, error) from None
     return True
 
 

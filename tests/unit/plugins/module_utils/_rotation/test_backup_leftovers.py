@@ -101,3 +101,28 @@ def test_a_copy_that_cannot_be_removed_does_not_hide_why_it_failed(tmp_path, mon
     monkeypatch.setattr(sqlite_copy.os, "unlink", read_only)
     with pytest.raises(FileError, match="cannot make it durable"):
         sqlite_copy.copy_database(str(source), str(tmp_path / "copy.db"))
+
+
+def prune(installation, place, now):
+    return backups.prune_backups(installation, backup_dir=str(place), unreadable=False, now=now, write=True)
+
+
+def test_a_note_whose_backup_was_removed_by_a_killed_run_is_removed_by_the_next(installation, place):
+    for days in (0, 1):
+        keep(installation, place, now=NOW + datetime.timedelta(days=days))
+    os.unlink(str(place / NAME))  # which is where a kill may strike
+    prune(installation, place, NOW)
+    assert NAME + ".json" not in names(place)
+    assert len(names(place)) == 2
+
+
+def test_a_backup_that_cannot_be_removed_is_named(installation, place, monkeypatch):
+    for days in (0, 1):
+        keep(installation, place, now=NOW + datetime.timedelta(days=days))
+
+    def read_only(*arguments):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(sqlite_copy.os, "unlink", read_only)
+    with pytest.raises(FileError, match=f"cannot remove .*{NAME}: its file system is mounted read-only"):
+        prune(installation, place, NOW + datetime.timedelta(days=90))

@@ -286,6 +286,22 @@ def test_renaming_replaces_and_syncs(traced, tmp_path):
     assert (tmp_path / "b").read_bytes() == b"a"
 
 
+@pytest.mark.parametrize("remove", [files.remove_file, files.destroy_file], ids=["removed", "destroyed"])
+def test_a_disk_that_fails_after_a_removal_is_named(tmp_path, monkeypatch, remove):
+    path = tmp_path / "file"
+    path.write_text("content")
+    real = os.fsync
+
+    def failing(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EIO, "Input/output error")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(FileError, match="file: Input/output error"):
+        remove(str(path))
+
+
 @pytest.mark.parametrize(("others", "left"), [([], []), (["staged.key"], ["lock", "staged.key"])], ids=["only-the-lock", "more"])
 def test_a_directory_of_ours_goes_only_if_nothing_was_made_in_it(tmp_path, others, left):
     state = tmp_path / "state"
