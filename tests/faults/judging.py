@@ -104,7 +104,8 @@ class Judge:
         """Search the raw files: opened under another key, or pieces of sealed values that were replaced."""
         rig, problems = self._rig, []
         here = [Path(f"{rig.database}{end}") for end in ("", "-wal", "-journal")]
-        old = fragments(self._values_seen) - fragments(self._values())
+        replaced = [value for value in set(self._values_seen) if rig.reader.opens(value, in_force) is None]
+        old = fragments(replaced) - fragments(self._values())
         for path in filter(Path.exists, here):
             content = path.read_bytes()
             whole = sum(rig.reader.found_in(content, other) for other in others)
