@@ -173,7 +173,7 @@ def _unpacked(content: bytes, joined: bytes) -> Iterator[tuple[str, bytes]]:
         if inner:
             yield "gzip", inner
         at = content.find(b"\x1f\x8b\x08", at + 3)
-    for text in {content, joined}:
+    for text in dict.fromkeys((content, joined)):
         for run in _BASE64_RUN.finditer(text):
             encoded = run.group()
             try:

@@ -146,14 +146,14 @@ class _Clock:
 class World:
     """The installation and what is true of it. C(trouble) collects whatever was seen that must never be."""
 
-    def __init__(self, root: str, *, key_text: str, wal: bool = True, has_service: bool = True, profile: t.Any = PROFILE) -> None:
+    def __init__(self, root: str, *, key_text: str, wal: bool = True, has_service: bool = True, profile: t.Any = None) -> None:
         self.root = root
         self.database_path = os.path.join(root, "data", "app.db")
         self.env_path = os.path.join(root, "app.env")
         self.state_dir = os.path.join(root, "state")
         self.backup_dir = os.path.join(root, "backups")
         self.has_service = has_service
-        self.profile = profile
+        self.profile = PROFILE if profile is None else profile
         self.opener = sealed.Opener()
         self.truth: dict[tuple[str, int], Cells | None] = {}
         self.truth_restored: dict[tuple[str, int], Cells | None] | None = None  # what a backup that is being put back says
@@ -449,10 +449,10 @@ def worlds() -> Iterator[Callable[..., World]]:
     numbers = itertools.count(1)
     newest: list[World] = []
 
-    def make(**facts: t.Any) -> World:
+    def make(*, key_text: str, **facts: t.Any) -> World:
         root = os.path.join(base, str(next(numbers)))
         os.mkdir(root)
-        newest[:] = [World(root, **facts)]
+        newest[:] = [World(root, key_text=key_text, **facts)]
         return newest[0]
 
     def running() -> dict[int, str]:

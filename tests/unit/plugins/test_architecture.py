@@ -34,6 +34,7 @@ PURE = {
     "_keys/material",
     "_keys/envfile",
     "_sealing/aes_gcm",
+    "_sealing/age_file",
     "_sealing/codecs",
     "_sealing/hpke",
     "_sealing/json_leaves",
@@ -50,6 +51,7 @@ PURE = {
     "_rotation/plan",
     "_rotation/known_profiles",
     "_rotation/due",
+    "_rotation/vault_escrow",
 }
 IMPURE = {
     "os",
