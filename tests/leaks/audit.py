@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from controller import Controller, Played
-from memory import end_as_a_fault_would, holders
+from memory import end_as_a_fault_would, holders, open_to_others
 from node import BELONGS, HERE, Node
 from search import Finding, Item, Searched, Secret, search
 
@@ -50,7 +50,8 @@ class Audit:
             (work / folder).mkdir(parents=True, mode=0o700)
         self._options = {"programs": programs, "collections": collections, "pipelining": pipelining}
         self._secrets: dict[tuple[str, str], Secret] = {}
-        self.held: list[int] = []
+        self.held: list[int] = []  # processes that held a key when they were killed
+        self.open: list[int] = []  # those of them that another process could have looked into
         self.watched: dict[str, Any] = {}
         self.began = time.monotonic()
 
@@ -118,6 +119,7 @@ class Audit:
             self.learn()
             staged = next(secret for secret in self.secrets("key") if secret.name.endswith("staged.key"))
             self.held = holders(self.node, staged)
+            self.open = open_to_others(self.node, self.held)
             end_as_a_fault_would(self.held)
         finally:
             self.node.run(["touch", "/root/judge/go"])

@@ -20,13 +20,16 @@ import pytest
 pytest.register_assert_rewrite("audit", "node")
 
 from audit import Audit, new_key  # noqa: E402
+from forms import forms_of_key, forms_of_text  # noqa: E402
 from planted import HERE as PLANTED_FOLDER  # noqa: E402
 from planted import OF_MANY_LINES, PLANTED  # noqa: E402
 from search import Searched, Secret  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 WORK = ROOT / ".work" / "leaks"
-DECOYS = {"temporary directories": "/tmp/decoy", "core dumps": "/var/tmp/cores/core.decoy"}
+DECOYS = {
+    "temporary directories": "/tmp/decoy", "core dumps": "/var/tmp/cores/core.decoy", "remote temp": "/home/deployer/.ansible/tmp/decoy",
+}  # fmt: skip
 
 
 class Case(NamedTuple):
@@ -44,6 +47,7 @@ class Result(NamedTuple):
     searched: Searched
     secrets: list[Secret]
     held: int
+    open: int
     watched: dict[str, Any]
     verdict: dict[str, Any]
     duration_s: float
@@ -78,27 +82,25 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("run", cases_of(metafunc.config), ids=lambda case: case.name, indirect=True, scope="session")
     if "masking_core" in metafunc.fixturenames:
         cores = masking_cores_of(metafunc.config)
-        metafunc.parametrize(
-            "masking_core", [core[1:] for core in cores], ids=[core[0] for core in cores], scope="session"
-        )
+        metafunc.parametrize("masking_core", [core[1:] for core in cores], ids=[core[0] for core in cores], scope="session")
     if "planted_run" in metafunc.fixturenames:
         metafunc.parametrize(
             "planted_run", planted_cases_of(metafunc.config), ids=lambda case: case.core, indirect=True, scope="session"
         )
 
 
-def masking_cores_of(config: pytest.Config) -> list[tuple[str, Path | None, bool]]:
+def masking_cores_of(config: pytest.Config) -> list[tuple[str, Path, bool]]:
     """Name the versions that masking is tried on, where they are, and whether they have the API of 2.22."""
     newest = Path(sys.executable).parent
+    if not config.getoption("quick") and config.getoption("oldest") is None:
+        raise pytest.UsageError("give --oldest, or --quick")
     others = [] if config.getoption("quick") else [config.getoption("oldest"), *config.getoption("between")]
     cores = [(version_of(path), path, False) for path in [newest, *others]]
     return [*cores, ("2.22 by a stand-in", newest, True)]
 
 
-def version_of(programs: Path | None) -> str:
+def version_of(programs: Path) -> str:
     """Ask an ansible-core which one it is."""
-    if programs is None:
-        return "none"
     said = subprocess.run([programs / "ansible", "--version"], check=True, stdout=subprocess.PIPE, text=True, timeout=60).stdout
     return said.partition("core ")[2].partition("]")[0]
 
@@ -118,10 +120,16 @@ def audit_of(config: pytest.Config, case: Case) -> Audit:
     )
 
 
-def result_of(audit: Audit, held: int) -> Result:
+def result_of(audit: Audit) -> Result:
+    """Search, with a secret of no one in the places where a good run leaves nothing."""
+    decoy = Secret("decoy", new_key(), "decoy")
+    audit.add(decoy)
+    for path in DECOYS.values():
+        audit.node.run(["sh", "-c", 'cat > "$1"', "sh", path], decoy.text.encode())
     searched = audit.search()
     secrets = [secret for kind in ("key", "token", "plaintext") for secret in audit.secrets(kind)]
-    return Result(searched, secrets, held, audit.watched, audit.node.judge(), time.monotonic() - audit.began)
+    duration_s = time.monotonic() - audit.began
+    return Result(searched, secrets, len(audit.held), len(audit.open), audit.watched, audit.node.judge(), duration_s)
 
 
 def rotate_and_retire(config: pytest.Config, case: Case) -> Result:
@@ -142,11 +150,8 @@ def rotate_and_retire(config: pytest.Config, case: Case) -> Result:
             audit.play("around", leaks_playbook="servos.ops.rotate", **(method | brought))
         audit.node.keep()
         audit.play("around", leaks_playbook="servos.ops.retire")
-        audit.play("by_jobs", *(["--skip-tags", "thorough"] if is_quick else []))
-        audit.add(Secret("decoy", new_key(), "decoy"))
-        for path in DECOYS.values():
-            audit.node.run(["sh", "-c", 'cat > "$1"', "sh", path], audit.secrets("decoy")[0].text.encode())
-        return result_of(audit, len(audit.held))
+        audit.play("by_jobs", *(["--skip-tags", "thorough"] if is_quick or case.pipelining else []))
+        return result_of(audit)
 
 
 def plant(config: pytest.Config, case: Case) -> Result:
@@ -162,7 +167,7 @@ def plant(config: pytest.Config, case: Case) -> Result:
             audit.node.run(["sh", "-c", f"cat > /root/judge/markers/{name}"], text.encode())
             audit.add(Secret(f"planted {name}", text, kind))
         audit.play("planted", leaks_markers=str(markers), leaks_planted=str(PLANTED_FOLDER), leaks_names=list(PLANTED))
-        return result_of(audit, len(audit.held))
+        return result_of(audit)
 
 
 @pytest.fixture(scope="session")
@@ -221,3 +226,8 @@ def told(name: str, result: Result) -> Iterator[str]:
     else:
         leaks = [finding for finding in result.searched.findings if finding.kind != "decoy"]
         yield f"processes that held a key when they were killed: {result.held}; leaks: {len(leaks)}"
+
+
+def pytest_report_header() -> str:
+    forms = dict.fromkeys([*forms_of_key(new_key()), *forms_of_text("text " * 20)])
+    return f"looked for: {', '.join(forms)}; each over line breaks, and in zip, gzip and Base64 of these"

@@ -94,6 +94,7 @@ def hurry() -> None:
 def main(out: str, mark: str, namespace: str) -> None:
     watch, events = Watch(mark.encode(), namespace), connect()
     first_seen: dict[int, float] = {}
+    others: set[int] = set()
     is_over, next_full, next_round = False, 0.0, 0.0
     hurry()
     print("watching", flush=True)
@@ -107,10 +108,16 @@ def main(out: str, mark: str, namespace: str) -> None:
         next_round = now + _EVERY_S
         there = {int(name) for name in os.listdir("/proc") if name.isdigit()}
         first_seen = {pid: first_seen.get(pid, now) for pid in there}
+        others &= there
         is_full = now >= next_full or is_over
         for pid, since in first_seen.items():
-            if (is_full or now - since < _YOUNG_S) and pid != os.getpid():
-                watch.look(pid)
+            # One that is not ours does not become so but by an exec, of which we are told.
+            is_young = now - since < _YOUNG_S and (events is None or pid not in others)
+            if (is_full or is_young) and pid != os.getpid():
+                if watch.look(pid):
+                    others.discard(pid)
+                else:
+                    others.add(pid)
                 watch.take(events)
         if is_full:
             next_full = now + _OLD_AGAIN_S

@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from node import HERE
@@ -17,7 +18,7 @@ MARK = f"SERVOS_LEAKS_WATCH={os.getpid()}"
 
 
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory: pytest.TempPathFactory) -> list[list[str]]:
+def watched(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Everything that was seen while programs with and without the mark came and went."""
     out = tmp_path_factory.mktemp("watch") / "out"
     watch = [sys.executable, HERE / "processes.py", out, MARK, "no such namespace"]
@@ -29,17 +30,20 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> list[list[str]]:
             script = f"for number in 1 2 3 4 5 6 7 8 9 10; do for again in 1 2 3 4 5; do /bin/true {kind}-$number-$again; done; done"
             subprocess.run(["sh", "-c", script], env=environment, check=True, timeout=60)
         watching.communicate(timeout=60)
-    return json.loads(out.read_text())["seen"]
+    return json.loads(out.read_text())
 
 
-def arguments(seen: list[list[str]], kind: str) -> set[str]:
-    return {line.split("\0")[1] for unused_where, line, unused_environ in seen if line.startswith("/bin/true\0") and kind in line}
+def arguments(watched: dict[str, Any], kind: str) -> set[str]:
+    lines = [line for unused_where, line, unused_environ in watched["seen"]]
+    return {line.split("\0")[1] for line in lines if line.startswith("/bin/true\0") and kind in line}
 
 
-def test_programs_that_live_for_a_moment_are_seen(seen: list[list[str]]) -> None:
-    assert len(arguments(seen, "ours-")) > 10, "of 50"
+def test_programs_that_live_for_a_moment_are_seen(watched: dict[str, Any]) -> None:
+    if not watched["events"]:
+        pytest.skip("this kernel does not tell of processes")
+    assert len(arguments(watched, "ours-")) > 10, "of 50"
 
 
-def test_what_is_not_of_the_run_is_not_looked_into(seen: list[list[str]]) -> None:
-    assert arguments(seen, "another-") == set()
-    assert [environ for unused_where, unused_line, environ in seen if MARK not in environ] == []
+def test_what_is_not_of_the_run_is_not_looked_into(watched: dict[str, Any]) -> None:
+    assert arguments(watched, "another-") == set()
+    assert [environ for unused_where, unused_line, environ in watched["seen"] if MARK not in environ] == []
