@@ -80,7 +80,8 @@ class Controller:
             "ANSIBLE_COLLECTIONS_PATH": self._collections, "ANSIBLE_HOME": str(work / "home" / ".ansible"),
             "ANSIBLE_SSH_CONTROL_PATH_DIR": "/dev/shm/cp", "ANSIBLE_PIPELINING": str(int(self._pipelining)),
             # Files that are kept do away with pipelining.
-            "ANSIBLE_KEEP_REMOTE_FILES": str(int(not self._pipelining)), "ANSIBLE_DISPLAY_ARGS_TO_STDOUT": "1", "ANSIBLE_INJECT_FACT_VARS": "1",
+            "ANSIBLE_KEEP_REMOTE_FILES": str(int(not self._pipelining)),
+            "ANSIBLE_DISPLAY_ARGS_TO_STDOUT": "1", "ANSIBLE_INJECT_FACT_VARS": "1",
             "ANSIBLE_INJECT_INVOCATION": "1", "ANSIBLE_DISPLAY_TRACEBACK": "always",
             "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default", "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",
             "ANSIBLE_CALLBACK_PLUGINS": str(HERE / "callback_plugins"), "ANSIBLE_LIBRARY": str(HERE / "planted" / "library"),
