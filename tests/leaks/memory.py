@@ -60,12 +60,12 @@ def memory_of(pid: int) -> Iterator[bytes]:
 
 
 def open_to_others(node: Node, pids: list[int]) -> list[int]:
-    """List the processes that root on that host, who may not trace there, can look into: those that are dumpable."""
+    """List the processes that root on that host, who may not trace there, can attach to: those that are dumpable."""
     found = []
     for pid in pids:
         with open(f"/proc/{pid}/status", encoding="utf-8") as stream:
             inside = next(line.split()[-1] for line in stream if line.startswith("NSpid:"))
-        if node.run(["sh", "-c", 'if head -c 1 "/proc/$1/environ" >/dev/null 2>&1; then echo yes; fi', "sh", inside]):
+        if node.run(["sh", "-c", 'if ( : < "/proc/$1/mem" ) 2>/dev/null; then echo yes; fi', "sh", inside]):
             found.append(pid)
     return found
 
