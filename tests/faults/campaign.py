@@ -11,6 +11,7 @@ import hashlib
 import importlib
 import json
 import os
+import random
 import shutil
 import struct
 import sys
@@ -144,6 +145,8 @@ def campaign(arguments: argparse.Namespace) -> int:
     tasks = list(_tasks(arguments, traced))[:: arguments.sample]
     if arguments.quick:
         tasks = _quick(tasks)
+    if arguments.minutes:
+        random.Random(len(tasks)).shuffle(tasks)
     if arguments.list:
         for task in tasks:
             print(f"{task.place:32} {task.aim or ''!s:16} {task.kind:40} {task.fault:8} {task.way}")
@@ -154,7 +157,7 @@ def campaign(arguments: argparse.Namespace) -> int:
     results = _run(arguments, made, tasks)
     written = report.write(arguments.work, tasks, results, traced, seconds=time.monotonic() - started, undisturbed=problems)
     print(written)
-    held = len(results) == len(tasks) and not any(verdict.problems for verdict in results.values()) and not any(problems.values())
+    held = (len(results) == len(tasks) or arguments.minutes) and not any(verdict.problems for verdict in results.values()) and not any(problems.values())
     return 0 if held else 1
 
 
@@ -244,8 +247,9 @@ def _run(arguments: argparse.Namespace, made: dict[str, Path], tasks: list[Task]
         pids.append(pid)
     try:
         return report.follow(
-            tasks, logs, pids, plant=arguments.plant, stop_after=arguments.stop_after, stop=lambda: _stop(ticket, len(tasks))
-        )
+            tasks, logs, pids, plant=arguments.plant, stop_after=arguments.stop_after, limit_s=arguments.minutes * 60,
+            stop=lambda: _stop(ticket, len(tasks)),
+        )  # fmt: skip
     finally:
         os.close(gate)
 

@@ -35,6 +35,7 @@ def main() -> int:
     parser.add_argument("--work", type=Path, default=ROOT / ".work" / "faults")
     parser.add_argument("--plant", default="", metavar="DEFECT", help="plant a defect in the collection, to prove the harness")
     parser.add_argument("--sample", type=int, default=1, metavar="N", help="every Nth trial only")
+    parser.add_argument("--minutes", type=float, default=0, metavar="M", help="try what fits, in a mixed order; the report says how much")
     parser.add_argument("--stop-after", type=int, default=0, metavar="N", help="end after so many failures")
     parser.add_argument("--list", action="store_true", help="show the boundaries and the faults that are tried there, and end")
     arguments = parser.parse_args()

@@ -20,7 +20,7 @@ _EVERY_S = 15
 
 
 def follow(
-    tasks: list[Any], logs: list[Path], pids: list[int], *, plant: str, stop_after: int, stop: Callable[[], None]
+    tasks: list[Any], logs: list[Path], pids: list[int], *, plant: str, stop_after: int, limit_s: float, stop: Callable[[], None]
 ) -> dict[int, Verdict]:
     """Read what the workers write until they have ended; print failures as they come, and how far it is."""
     results: dict[int, Verdict] = {}
@@ -45,6 +45,8 @@ def follow(
         if stop_after and failed >= stop_after:
             stop()
         now = time.monotonic()
+        if limit_s and now - started > limit_s:
+            stop()
         if now - said >= _EVERY_S or is_last:
             said = now
             left = (now - started) / max(len(results), 1) * (len(tasks) - len(results))
