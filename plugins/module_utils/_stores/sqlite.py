@@ -207,7 +207,13 @@ class SqliteDatabase:
 @contextlib.contextmanager
 def _private_copy(path: str) -> t.Iterator[str]:
     """Copy a database and its journals (ciphertext, no keys) into a directory of ours, until neither changes."""
-    directory = tempfile.mkdtemp(prefix="servos-ops-")
+    try:
+        directory = tempfile.mkdtemp(prefix="servos-ops-")
+    except OSError as error:
+        raise StoreError(
+            f"cannot read {path} through a private copy: no directory for it can be made ({os.strerror(error.errno or 0)}); nothing was "
+            "changed; see to the file system of temporary files (/tmp, or TMPDIR)"
+        ) from None
     try:
         for unused_try in range(5):
             before = _stamps(path)
