@@ -157,8 +157,9 @@ def campaign(arguments: argparse.Namespace) -> int:
     results = _run(arguments, made, tasks)
     written = report.write(arguments.work, tasks, results, traced, seconds=time.monotonic() - started, undisturbed=problems)
     print(written)
-    held = (len(results) == len(tasks) or arguments.minutes) and not any(verdict.problems for verdict in results.values()) and not any(problems.values())
-    return 0 if held else 1
+    is_whole = len(results) == len(tasks) or bool(arguments.minutes)
+    has_failed = any(verdict.problems for verdict in results.values()) or any(problems.values())
+    return 0 if is_whole and not has_failed else 1
 
 
 def _chosen(arguments: argparse.Namespace) -> Iterator[tuple[Combination, str]]:

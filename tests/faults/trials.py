@@ -146,7 +146,7 @@ class Bench:
         if not outcome.failed or not outcome.msg:
             return [f"{module} ended with {outcome.code} and no message: {outcome.printed[-400:]}"]
         if "unexpected" in outcome.msg or not str(outcome.result.get("error", "")).endswith("Error"):
-            return [f"{module} failed without a clear message: {outcome.msg} {outcome.result.get('exception', '')}"]
+            return [f"{module} failed without a clear message: {outcome.printed[-1500:]}"]
         named = (str(self.rig.folder), "127.0.0.1", "service", "mk:", "proof")
         return [] if any(name in outcome.msg for name in named) else [f"{module} names nothing: {outcome.msg}"]
 
