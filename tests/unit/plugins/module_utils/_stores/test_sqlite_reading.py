@@ -66,7 +66,7 @@ def test_a_log_without_shared_memory_is_read_through_a_copy(database, killed):
 
 def test_no_place_for_a_copy_is_said(database, monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
-    with pytest.raises(StoreError, match="no directory for it can be made .No such file or directory.*nothing was changed.*TMPDIR"):
+    with pytest.raises(StoreError, match=r"no directory for it can be made .No such file or directory.*nothing was changed.*TMPDIR"):
         with SqliteDatabase(database).reading(copied=True):
             pass
 
