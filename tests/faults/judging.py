@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import os
 import re
+import sqlite3
 import stat
 from pathlib import Path
 
@@ -83,6 +84,8 @@ class Judge:
         finally:
             connection.close()
         problems += self._remains(in_force, others)
+        if not rig.has_service:
+            _write_as_its_application(rig.database)
         problems += self._leftovers(wanted)
         if rig.has_service:
             text = rig.process_key_text()
@@ -147,3 +150,14 @@ class Judge:
             finally:
                 os.close(descriptor)
         return found
+
+
+def _write_as_its_application(database: Path) -> None:
+    """Let SQLite clear what a kill left of a transaction, as it does when the application writes to its database next."""
+    connection = sqlite3.connect(database)
+    try:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        connection.execute(f"PRAGMA user_version={version}")
+        connection.commit()
+    finally:
+        connection.close()
