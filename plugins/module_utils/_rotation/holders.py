@@ -17,6 +17,9 @@ import typing as t
 from .._keys.material import MasterKey
 from .._system.processes import environments, name_of
 
+# The shortest form of 32 bytes has 43 characters; a passphrase of this length is not an ordinary word either.
+_LEAST_BYTES = 16
+
 
 class Holder(t.NamedTuple):
     """A process and the fingerprint of the key that it was started with."""
@@ -40,17 +43,18 @@ class Holders(t.NamedTuple):
         return [holder for holder in self.found if holder.mark in marks]
 
 
-def find_holders(keys: t.Iterable[MasterKey]) -> Holders:
+def find_holders(keys: t.Iterable[MasterKey], env_var: str) -> Holders:
     """Look for the keys in the environment of every other process.
 
-    A variable's whole value counts, in any form that the key can be written in. What this process descends from is left out:
-    it runs us, and seals nothing.
+    A variable's whole value counts, in any form that the key can be written in; under another name than C(env_var) only if it is
+    too long to be there by chance, as a passphrase may. What this process descends from is left out: it runs us, and seals nothing.
     """
     forms = {form.encode("utf-8", "surrogateescape"): key.fingerprint for key in keys for form in key.forms()}
-    seen = environments()
+    seen, named = environments(), env_var.encode("ascii")
     found = []
     for pid, content in sorted(seen.found.items()):
-        marks = {forms.get(entry.partition(b"=")[2]) for entry in content.split(b"\x00")}
+        entries = (entry.partition(b"=") for entry in content.split(b"\x00"))
+        marks = {forms.get(value) for name, unused_sign, value in entries if name == named or len(value) >= _LEAST_BYTES}
         found += [Holder(pid, name_of(pid), mark) for mark in sorted(filter(None, marks))]
     return Holders(tuple(found), seen.unread)
 

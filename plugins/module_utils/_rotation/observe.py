@@ -244,7 +244,7 @@ def observe(
     process, pid, holders = None, None, Holders((), 0)
     if service is not None:
         process, pid = installation.process_key()
-        holders = find_holders(known.by_fingerprint().values())
+        holders = find_holders(known.by_fingerprint().values(), installation.env_var)
     census = None
     if with_census:
         if reader is not None:
