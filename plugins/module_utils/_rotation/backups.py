@@ -230,15 +230,19 @@ def backups_by_key(installation: Installation, keys: Keys, backup_dir: str) -> l
 def _expired(
     backup_dir: str, installation: Installation, *, now: datetime.datetime, known: t.Container[str] | None, spare_newest: bool
 ) -> list[dict[str, t.Any]]:
-    """List what may go: past its time, perhaps but the newest; and what none of the C(known) keys opens, if given."""
+    """List what may go: past its time, perhaps but the newest; and what none of the C(known) keys opens, if given.
+
+    What was set aside is no newest backup: it is never restored by itself.
+    """
     stamp = written(now)
+    notes = list_backups(backup_dir, app=installation.profile.app, database=installation.database_path())
+    whole = [note["path"] for note in notes if not note.get("is_set_aside")]
+    spared = whole[:1] if spare_newest else []
     doomed = []
-    for position, note in enumerate(
-        list_backups(backup_dir, app=installation.profile.app, database=installation.database_path())
-    ):
+    for note in notes:
         needs = note.get("keys") or {}
         unreadable = known is not None and needs and not all(mark in known for mark in needs)
-        if unreadable or ((position or not spare_newest) and str(note.get("expires_at", "")) < stamp):
+        if unreadable or (note["path"] not in spared and str(note.get("expires_at", "")) < stamp):
             doomed.append(note)
     return doomed
 

@@ -257,3 +257,11 @@ def test_a_restore_into_a_copy_leaves_the_database(place, database, tmp_path):
         assert stat.S_IMODE(target.stat().st_mode) == 0o600
         assert stat.S_IMODE(target.parent.stat().st_mode) == 0o700
     assert rows(database) == []
+
+
+def test_what_was_set_aside_does_not_stand_in_for_the_newest_backup(place):
+    whole = keep(place, days=1)["backup"]["path"]
+    aside = restore(place)["set_aside"]
+    done = backups.prune_backups(place[0], backup_dir=place[1], unreadable=False, now=later(days=20000), write=True)
+    assert done["removed"] == [aside]
+    assert restore(place, write=False)["backup"]["path"] == whole
