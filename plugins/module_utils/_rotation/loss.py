@@ -17,14 +17,14 @@ import typing as t
 from .._errors import ServosError
 from .._sealing.aes_gcm import Cipher, Codec
 from .._sealing.codecs import CODECS, codec_named
-from .._sealing.json_leaves import has_long_string, may_be_json, replace_leaves
+from .._sealing.json_leaves import has_long_string, may_be_json, replace_leaves, text_of_json
 from .._stores.shapes import Table
 from .._stores.urls import open_database
 from .counting import Reader
 from .installation import Installation
 from .observe import Keys
 
-_Rows = t.Dict[t.Tuple[t.Any, ...], bytes]
+_Rows = t.Dict[bytes, bytes]
 
 
 class Loss(t.NamedTuple):
@@ -62,7 +62,7 @@ class Loss(t.NamedTuple):
 
 
 def loss_of(installation: Installation, note: t.Mapping[str, t.Any], keys: Keys) -> Loss:
-    """Compare the data with a backup. Changes nothing; holds 16 bytes a row of the backup in memory."""
+    """Compare the data with a backup. Changes nothing; holds two digests of 16 bytes a row in memory."""
     since = str(note.get("created_at"))
     ciphers = list(keys.ciphers().values())
     try:
@@ -92,25 +92,46 @@ def _compared(there: _Rows, now: _Rows) -> tuple[int, int, int]:
 
 
 def _digests(reader: Reader, table: Table, installation: Installation, ciphers: t.Sequence[Cipher]) -> _Rows:
-    """Return a digest of what each row says, by its address."""
-    groups = [
-        (codec_named(field.codec), [table.columns.index(column) for column in field.columns])
-        for field in installation.profile.fields
-        if field.table == table.name and len(field.columns) > 1 and set(field.columns) <= set(table.columns)
-    ]
+    """Return a digest of what each row says, by a digest of its primary key.
+
+    Without a primary key a row is known by all that it says: VACUUM gives such rows new row ids. So rows that say the same are
+    told apart by their number only.
+    """
+    groups = _groups_in(table, installation)
+    has_key = table.key != (table.row_id,)
+    key_places = [table.columns.index(column) for column in table.key] if has_key else range(len(table.columns))
     found: _Rows = {}
-    for address, cells in reader.rows(table, table.columns):
+    repeated: dict[bytes, int] = {}
+    for unused_address, cells in reader.rows(table, table.columns):
         said = [_said(cell, ciphers) for cell in cells]
         for codec, places in groups:
             plaintext = _opened([codec], tuple(cells[place] for place in places), ciphers)
             if plaintext is not None:
                 for place in places:
-                    said[place] = plaintext
-        digest = hashlib.blake2b(digest_size=16)
-        for part in said:
-            digest.update(len(part).to_bytes(8, "big") + part)
-        found[address] = digest.digest()
+                    said[place] = b"s" + plaintext
+        place_of_row = _digest(said[place] for place in key_places)
+        if place_of_row in found:
+            number = repeated[place_of_row] = repeated.get(place_of_row, 0) + 1
+            place_of_row += number.to_bytes(8, "big")
+        found[place_of_row] = _digest(said)
     return found
+
+
+def _groups_in(table: Table, installation: Installation) -> list[tuple[Codec, list[int]]]:
+    """Return the places of the values that lie in several columns, in a table that the profile does not name as well."""
+    named = dict.fromkeys((field.columns, field.codec) for field in installation.profile.fields if len(field.columns) > 1)
+    return [
+        (codec_named(codec), [table.columns.index(column) for column in columns])
+        for columns, codec in named
+        if set(columns) <= set(table.columns)
+    ]
+
+
+def _digest(parts: t.Iterable[bytes]) -> bytes:
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.digest()
 
 
 def _said(cell: t.Any, ciphers: t.Sequence[Cipher]) -> bytes:
@@ -118,8 +139,10 @@ def _said(cell: t.Any, ciphers: t.Sequence[Cipher]) -> bytes:
     plaintext = _opened([CODECS["aes256gcm_base64"], CODECS["aes256gcm_raw"]], cell, ciphers) if cell else None
     if plaintext is not None:
         return b"s" + plaintext
-    if isinstance(cell, str) and may_be_json(cell) and has_long_string(cell):
-        return b"j" + replace_leaves(cell, lambda leaf: _leaf(leaf, ciphers)).encode("utf-8", "surrogateescape")
+    as_json = text_of_json(cell) if isinstance(cell, bytes) else cell
+    if isinstance(as_json, str) and may_be_json(as_json) and has_long_string(as_json):
+        said = replace_leaves(as_json, lambda leaf: _leaf(leaf, ciphers)).encode("utf-8", "surrogateescape")
+        return (b"b" if isinstance(cell, bytes) else b"j") + said
     return repr(cell).encode("utf-8", "surrogateescape")
 
 
@@ -130,7 +153,8 @@ def _leaf(leaf: str, ciphers: t.Sequence[Cipher]) -> str | None:
 
 def _opened(codecs: t.Sequence[Codec], stored: t.Any, ciphers: t.Sequence[Cipher]) -> bytes | None:
     for codec in codecs:
-        for cipher in ciphers if codec.looks_sealed(stored) else ():
+        # A blob may hold any layout, and only its key tells.
+        for cipher in ciphers if isinstance(stored, bytes) or codec.looks_sealed(stored) else ():
             plaintext = codec.open(cipher, stored)
             if plaintext is not None:
                 return plaintext

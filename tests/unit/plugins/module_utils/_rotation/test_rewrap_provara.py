@@ -7,9 +7,12 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 
 import pytest
 from ansible_collections.servos.ops.plugins.module_utils._errors import ForeignValueError, ProfileError, UndeclaredFieldError
+from ansible_collections.servos.ops.plugins.module_utils._rotation.loss import loss_of
+from ansible_collections.servos.ops.plugins.module_utils._rotation.observe import read_keys
 
 KEYS = "CREATE TABLE api_keys (id TEXT PRIMARY KEY, name TEXT, encrypted_value TEXT, iv TEXT, auth_tag TEXT, updated_at INTEGER);"
 CONNECTORS = KEYS.replace("api_keys", "context_connector_credentials")
@@ -108,3 +111,14 @@ def test_one_part_swapped_between_rows_is_foreign(make_database, rotation, colum
     one, two = columns("A", "one"), columns("A", "two")
     path = make_database(KEYS, [(INTO_KEYS, ("1", one[0], one[1], two[2])), (INTO_KEYS, ("2", two[0], two[1], one[2]))])
     assert rotation.look(path, app="provara").census.foreign == 2
+
+
+def test_a_rewrap_of_a_table_that_came_later_is_no_loss(make_database, rotation, columns, tmp_path):
+    path = make_database(KEYS + KEYS.replace("api_keys", "later"), [
+        (INTO_KEYS, ("k", *columns("A", "v"))), (INTO_KEYS.replace("api_keys", "later"), ("l", *columns("A", "w"))),
+    ])  # fmt: skip
+    shutil.copy(path, tmp_path / "backup.db")
+    assert rotation.rewrap(path, app="provara").rewrapped == 2
+    installation = rotation.installation(path, app="provara")
+    found = loss_of(installation, {"path": str(tmp_path / "backup.db"), "created_at": "then"}, read_keys(installation))
+    assert (found.is_none, found.tables) == (True, ())
