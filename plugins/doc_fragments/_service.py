@@ -19,7 +19,8 @@ options:
   service_manager:
     description:
       - What stops and starts the service.
-      - With V(none) no process is looked at, stopped or started.
+      - With V(none) nothing is stopped or started, and no process is held against the env file. One that was started with the
+        old key keeps that from being retired all the same.
     type: str
     choices:
       - command

@@ -82,6 +82,19 @@ def test_retiring_is_refused_while_any_process_runs_with_the_old_key(
     assert f"process {pid}" in seen.warnings
 
 
+def test_without_a_service_too_retiring_is_refused_while_a_process_runs_with_the_old_key(
+    quiet: Servos, forgotten: Callable[..., int]
+) -> None:
+    quiet.stage(new_key_file=str(quiet.key_file("new", b64(NEW))))
+    assert quiet.rotate()["phase"] == "activated"
+    pid = forgotten(**{quiet.env_var: b64(OLD)})
+    assert_refused(quiet.retire(), f"process {pid}", "previous key", fingerprint(OLD), "nothing was destroyed")
+    done = play(quiet, "retire", servos_probes=[], servos_verify_application=False, servos_health_url="")
+    assert done.code == 2
+    assert f"process {pid}" in done.text and "on control with" in done.text, done.text
+    assert (quiet.state_dir / "previous.key").exists()
+
+
 def test_a_process_that_holds_the_new_key_or_another_one_is_none_of_our_business(servos: Servos, forgotten: Callable[..., int]) -> None:
     rotated(servos)
     forgotten(**{servos.env_var: b64(NEW)})

@@ -218,6 +218,11 @@ def retire(
         if readable_backups:
             _refuse_unreadable(installation, readable_backups, _retired(keys, active), now)
     result = dict(seen.as_result(), changed=bool(doomed), retired=_retired(keys, active))
+    if _retired(keys, active) and seen.holders.unread:
+        result["_warnings"] = [
+            f"{seen.holders.unread} processes of other users may not be looked at, so one of them may still run with the old key: "
+            "run as root (become: true) to be sure"
+        ]
     if doomed and write:
         # The env file is the only other place of the active key: it must be on disk before its copy goes.
         files.fsync_file(os.path.realpath(str(installation.env_file)))

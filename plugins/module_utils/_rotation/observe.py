@@ -241,10 +241,9 @@ def observe(
     if not known.by_fingerprint():
         raise KeyFormatError("no key is known here")
     service = installation.service()
-    process, pid, holders = None, None, Holders((), 0)
-    if service is not None:
-        process, pid = installation.process_key()
-        holders = find_holders(known.by_fingerprint().values(), installation.env_var)
+    process, pid = installation.process_key() if service is not None else (None, None)
+    # Without a service too: whoever runs the application without one runs it all the same.
+    holders = find_holders(known.by_fingerprint().values(), installation.env_var)
     census = None
     if with_census:
         if reader is not None:
