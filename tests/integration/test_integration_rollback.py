@@ -55,7 +55,7 @@ def test_without_a_word_nothing_is_lost_and_what_would_be_is_said(servos: Servos
     assert done.code == 2
     text = " ".join(done.text.split())
     assert ("servers.ssh_private_key of id=2" in text and "opens under no known key" in text) or "open neither" in text, done.text
-    assert path in text and LOST in text and "servos_rollback_from_backup=true" in text and "Nothing was changed" in text, done.text
+    assert path in text and LOST in text and "servos_rollback_from_backup=true" in text and "No backup was put" in text, done.text
     assert_same(before, servos.snapshot())
 
 
@@ -81,6 +81,19 @@ def test_the_playbook_falls_back_when_told_to_and_keeps_what_it_replaces(servos:
     assert oct(kept.stat().st_mode & 0o777) == "0o600"
     # It is never restored by itself.
     assert servos.backup(state="restored", check=True)["backup"]["path"] == path
+
+
+def test_check_mode_does_not_say_that_it_was_done(servos: Servos) -> None:
+    path = rotated(servos)
+    write_something(servos)
+    spoil(servos)
+    before = servos.snapshot()
+    done = play(servos, "rollback", "-e", "servos_rollback_from_backup=true", "--check")
+    text = " ".join(done.text.split())
+    assert done.code == 0, done.text
+    assert f"{path} would be in the place of the data" in text and LOST in text, done.text
+    assert "is in the place of" not in text and "What it replaces would be kept" in text, done.text
+    assert_same(before, servos.snapshot())
 
 
 def damage(servos: Servos, how: str) -> None:
