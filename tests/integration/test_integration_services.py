@@ -193,6 +193,20 @@ def test_the_other_encoding_is_tried_where_that_is_asked_for(make_servos: Callab
     assert not servos.rotate().changed
 
 
+def test_a_way_back_that_fails_after_that_leaves_the_service_as_it_ran(make_servos: Callable[..., Servos]) -> None:
+    servos = make_servos(old_text=OLD.hex())
+    servos.stage()
+    assert servos.rotate(reencode_on_failed_start=True)["phase"] == "activated"
+    text, env_before = servos.env_text(), servos.env_file.read_bytes()
+    outcome = servos.rotate(direction="back")  # to a key in hex, which the server does not read
+    assert_refused(outcome, "61 values were rewrapped back", "reencode_on_failed_start", "runs on")
+    assert servos.env_file.read_bytes() == env_before
+    assert servos.process_key_text() == text
+    servos.assert_all_under(text, OLD.hex())
+    assert servos.rotate(direction="back", reencode_on_failed_start=True)["phase"] == "settled"
+    servos.assert_all_under(b64(OLD), text)
+
+
 def test_without_that_the_server_and_its_hex_key_are_named(make_servos: Callable[..., Servos]) -> None:
     servos = make_servos(old_text=OLD.hex())
     servos.stage()

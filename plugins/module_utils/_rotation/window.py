@@ -166,7 +166,8 @@ class Window:
             installation = self._run.installation
             if self._env_before is not None and installation.env_content() != self._env_before:
                 installation.write_env_content(self._env_before)
-            installation.write_env_key(origin)
+            if installation.env_key() != origin:  # as it was written it is known to work; the keyring may have it in the other encoding
+                installation.write_env_key(origin)
             self._run.start(service)
         except ServosError as second:
             return type(error)(
