@@ -217,7 +217,7 @@ def main() -> int:
     parser.add_argument("--case", nargs="+", default=[], choices=list(CASES))
     parser.add_argument("--then", choices=["finish", "back"])
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--work", type=Path, default=ROOT / ".work" / "faults")
+    parser.add_argument("--work", type=lambda text: Path(text).resolve(), default=ROOT / ".work" / "faults")
     arguments = parser.parse_args()
     if _MARK not in os.environ:
         from nursery import PADDING

@@ -32,7 +32,7 @@ def main() -> int:
     parser.add_argument("--kind", nargs="+", default=[], metavar="KIND", help="these kinds only, such as 'rename staged.key'")
     parser.add_argument("--then", choices=["finish", "back"], help="recover this way only")
     parser.add_argument("--jobs", type=int, default=2 * (os.cpu_count() or 1), help="a trial waits more than it works")
-    parser.add_argument("--work", type=Path, default=ROOT / ".work" / "faults")
+    parser.add_argument("--work", type=lambda text: Path(text).resolve(), default=ROOT / ".work" / "faults")
     parser.add_argument("--plant", default="", metavar="DEFECT", help="plant a defect in the collection, to prove the harness")
     parser.add_argument("--sample", type=int, default=1, metavar="N", help="every Nth trial only")
     parser.add_argument("--minutes", type=float, default=0, metavar="M", help="try what fits, in a mixed order; the report says how much")
