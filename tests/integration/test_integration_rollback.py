@@ -152,3 +152,16 @@ def test_a_changed_backup_is_no_way_back(servos: Servos) -> None:
     assert "is not what it was" in done.text
     assert_same(before, servos.snapshot())
     assert_refused(servos.retire(), "open neither", fingerprint(OLD))
+
+
+def test_a_service_that_is_not_well_can_be_taken_back(servos: Servos) -> None:
+    """Forward, a health URL that does not answer stops a run before it begins; back, that may be the very reason."""
+    rotated(servos)
+    unwell = f"{servos.url}/api/nothing-here"
+    done = servos.rotate(direction="back", health_url=unwell)
+    assert (done.failed, done["phase"]) == (False, "settled"), done.msg
+    assert unwell in done.warnings and "not waited for" in done.warnings
+    assert servos.process_key_text() == servos.env_text() == b64(OLD)
+    servos.retire()
+    servos.stage(rotation_id="two")
+    assert_refused(servos.rotate(health_url=unwell), unwell, "nothing was changed")

@@ -47,6 +47,7 @@ class Run:
         self.options = options
         self.did: dict[str, t.Any] = {"rewrapped": 0, "healed": 0, "duration_s": 0.0, "values_per_s": 0, "window_s": None}
         self.warnings: list[str] = []
+        self._health_counts = True
 
     def start(self, service: Service) -> None:
         """Start the service and wait until it is ready and stays so.
@@ -62,10 +63,15 @@ class Run:
         """Write down, just before a commit, that a scrub is due: after a kill nothing else would tell."""
         remember_scrub(self.installation, is_due=True)
 
+    def leave_health_out(self) -> None:
+        """Go on without the health URL, and say so."""
+        self._health_counts = False
+        self.warnings.append(f"{self.options.health_url} did not answer 200 before, so it is not waited for; look at it afterwards")
+
     def is_ready(self) -> bool:
         """Ask the health URL, if there is one."""
         url = self.options.health_url
-        if not url:
+        if not url or not self._health_counts:
             return True
         try:
             return request("GET", url, token=None, body=None, timeout_s=5, ca_path=self.options.api_ca_file).status == 200
