@@ -25,6 +25,7 @@ from .._errors import HeldLockError
 from .files import file_error
 
 _POLL_S = 0.01
+_PATIENCE_S = 1
 
 
 @contextlib.contextmanager
@@ -44,9 +45,11 @@ def exclusive_lock(path: str, *, purpose: str, wait_s: float = 0, what: str = "t
     except OSError as error:
         raise file_error("open the lock file", path, error) from None
     try:
-        deadline = time.monotonic() + wait_s
+        began = time.monotonic()
         while not take_lock(descriptor):
-            if time.monotonic() >= deadline:
+            waited_s = time.monotonic() - began
+            # One that is being killed, or has only just taken it, is given a moment to go, or to sign.
+            if waited_s >= wait_s and (waited_s >= _PATIENCE_S or os.fstat(descriptor).st_size):
                 raise HeldLockError(
                     f"another run is at work on {what}: {_holder(descriptor)}; wait for it to end, then run again"
                 )

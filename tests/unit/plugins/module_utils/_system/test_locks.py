@@ -67,6 +67,29 @@ def test_a_killed_holder_frees_it_and_is_named_once(spawn, path):
         assert killed is None
 
 
+def test_a_holder_that_signs_a_moment_later_is_named(spawn, path):
+    child = spawn(
+        "import fcntl, os, sys, time\n"
+        "descriptor = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT, 0o600)\n"
+        "fcntl.flock(descriptor, fcntl.LOCK_EX)\n"
+        "sys.stdout.write('ready\\n'); sys.stdout.flush(); time.sleep(0.2)\n"
+        "os.pwrite(descriptor, sys.argv[2].encode(), 0); sys.stdin.readline()\n",
+        path, NOTE,
+    )
+    assert child.stdout.readline() == b"ready\n"
+    with pytest.raises(HeldLockError, match="control-2"):
+        with exclusive_lock(path, purpose="x"):
+            pytest.fail("the lock was held")
+
+
+def test_a_holder_that_goes_before_it_has_signed_is_no_obstacle(spawn, path):
+    child = hold(spawn, path, "")
+    child.stdin.write(b"\n")
+    child.stdin.flush()
+    with exclusive_lock(path, purpose="x") as killed:
+        assert killed is None
+
+
 def test_the_holder_writes_its_note_and_keeps_others_out(spawn, path):
     with exclusive_lock(path, purpose="rotate to \u00fc"):
         with open(path) as stream:
