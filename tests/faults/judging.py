@@ -84,7 +84,8 @@ class Judge:
         finally:
             connection.close()
         problems += self._remains(in_force, others)
-        if not rig.has_service:
+        if not rig.has_service or Path(f"{rig.database}-journal").exists():
+            # A service that has not written since its boot has not cleared a cold journal either.
             _write_as_its_application(rig.database)
         problems += self._leftovers(wanted)
         if rig.has_service:
