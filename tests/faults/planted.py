@@ -95,7 +95,7 @@ def _leaves_the_copy() -> None:
     def of_no_use(backup_dir: str, installation: Any) -> str:
         return os.path.join(backup_dir, f".{os.urandom(4).hex()}.partial")
 
-    _util("_rotation.backups")._clear_leftovers = of_no_use
+    _util("_rotation.backups").clear_leftovers = of_no_use
 
 
 def _traceback() -> None:

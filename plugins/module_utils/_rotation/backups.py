@@ -59,7 +59,7 @@ def prune_backups(
     for note in doomed if write else ():
         _remove_backup(note)
     if write and os.path.isdir(backup_dir):
-        _clear_leftovers(backup_dir, installation)
+        clear_leftovers(backup_dir, installation)
     after = [name for name in before if name not in [note["path"] for note in doomed]]
     return {
         "changed": bool(doomed), "removed": [note["path"] for note in doomed],
@@ -97,7 +97,7 @@ def _make_backup(
     keys = read_keys(installation)
     database = installation.database()
     is_new = files.ensure_private_directory(backup_dir) and not os.listdir(backup_dir)
-    partial = _clear_leftovers(backup_dir, installation)
+    partial = clear_leftovers(backup_dir, installation)
     path = path_for(installation, backup_dir, now)
     try:
         copy_database(database.path, partial)
@@ -110,7 +110,7 @@ def _make_backup(
         files.rename_file(partial, path)
     except BaseException:
         with contextlib.suppress(OSError, ServosError):  # what cannot be removed now goes before the next backup
-            _clear_leftovers(backup_dir, installation)
+            clear_leftovers(backup_dir, installation)
             if is_new:
                 os.rmdir(backup_dir)
         raise
@@ -169,7 +169,7 @@ def _partial_of(installation: Installation, backup_dir: str) -> str:
     return os.path.join(backup_dir, f".{installation.profile.app}-{mark}.partial")
 
 
-def _clear_leftovers(backup_dir: str, installation: Installation) -> str:
+def clear_leftovers(backup_dir: str, installation: Installation) -> str:
     """Remove what a killed run left of a backup of this database; return the name under which one is made.
 
     A note is written before its copy gets its name, and removed after it; one without a copy says nothing.
@@ -178,18 +178,24 @@ def _clear_leftovers(backup_dir: str, installation: Installation) -> str:
     remove_database(partial)
     files.clear_leftover_of(partial + ".json")
     files.remove_file(partial + ".json")
-    for path in (os.path.join(backup_dir, name) for name in os.listdir(backup_dir) if name.endswith(".db.json")):
-        if not os.path.exists(path[: -len(".json")]) and _is_note_of(path, installation.database_path()):
-            files.remove_file(path)
+    for path in (os.path.join(backup_dir, name[: -len(".json")]) for name in os.listdir(backup_dir) if name.endswith(".db.json")):
+        if not os.path.exists(path) and _is_of(read_note(path), installation.database_path()):
+            remove_database(path)  # a log that was set aside has its name before the file that it belongs to
+            files.remove_file(path + ".json")
     return partial
 
 
-def _is_note_of(path: str, database: str) -> bool:
+def read_note(path: str) -> dict[str, t.Any] | None:
+    """Return the note beside a backup, or None where there is none, or none that can be understood."""
     try:
-        note = json.loads(files.read_file(path).decode("utf-8"))
+        note = json.loads(files.read_file(path + ".json").decode("utf-8"))
     except (ValueError, ServosError):
-        return False
-    return isinstance(note, dict) and os.path.realpath(str(note.get("database"))) == database
+        return None
+    return note if isinstance(note, dict) else None
+
+
+def _is_of(note: t.Mapping[str, t.Any] | None, database: str) -> bool:
+    return note is not None and os.path.realpath(str(note.get("database"))) == database
 
 
 def list_backups(backup_dir: str, *, app: str, database: str | None = None) -> list[dict[str, t.Any]]:
@@ -205,13 +211,10 @@ def list_backups(backup_dir: str, *, app: str, database: str | None = None) -> l
         if not name.endswith(".db.json"):
             continue
         path = os.path.join(backup_dir, name[: -len(".json")])
-        try:
-            note = json.loads(files.read_file(path + ".json").decode("utf-8"))
-        except (ValueError, ServosError):
+        note = read_note(path)
+        if note is None or note.get("app") != app or not os.path.exists(path):
             continue
-        if not isinstance(note, dict) or note.get("app") != app or not os.path.exists(path):
-            continue
-        if database is None or os.path.realpath(str(note.get("database"))) == database:
+        if database is None or _is_of(note, database):
             found.append(dict(note, path=path))
     return sorted(found, key=lambda note: str(note.get("created_at")) + note["path"], reverse=True)
 
@@ -265,4 +268,14 @@ def sha256_of(path: str) -> str:
     return digest.hexdigest()
 
 
-__all__ = ("backups_by_key", "keep_backups", "list_backups", "path_for", "prune_backups", "sha256_of", "write_note")
+__all__ = (
+    "backups_by_key",
+    "clear_leftovers",
+    "keep_backups",
+    "list_backups",
+    "path_for",
+    "prune_backups",
+    "read_note",
+    "sha256_of",
+    "write_note",
+)

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import typing as t
@@ -19,13 +20,14 @@ from .._stores.sqlite_copy import (
     copy_database,
     overwrite_database,
     remove_database,
+    rename_database,
     replace_database,
 )
 from .._stores.urls import open_database
 from .._system import files
 from .._system.processes import pids_with_open_file
 from .._system.services import wait_until_settled
-from .backups import list_backups, path_for, sha256_of, write_note
+from .backups import clear_leftovers, list_backups, path_for, sha256_of, write_note
 from .census import take_census
 from .installation import Installation
 from .loss import loss_of
@@ -67,8 +69,9 @@ def restore_backup(
     if service is not None:
         service.stop(stop_timeout_s)
     try:
-        result["loss"] = loss_of(installation, note, keys).as_result()
-        result["set_aside"] = _set_aside(installation, keys, backup_dir, retention_days, now)
+        loss = loss_of(installation, note, keys)
+        result["loss"] = loss.as_result()
+        result["set_aside"] = _set_aside(installation, keys, backup_dir, retention_days, now, is_sound=not loss.unreadable)
         _put_back(note, installation.database_path())
     except ServosError:
         if service is not None and was_running:
@@ -98,7 +101,7 @@ def _put_back(note: t.Mapping[str, t.Any], path: str) -> None:
 
 
 def _set_aside(
-    installation: Installation, keys: Keys, backup_dir: str, retention_days: float, now: datetime.datetime
+    installation: Installation, keys: Keys, backup_dir: str, retention_days: float, now: datetime.datetime, *, is_sound: bool
 ) -> str | None:
     """Keep what is about to be replaced, beside the backups and with a note of its own. Returns its path, or None where nothing is.
 
@@ -107,17 +110,35 @@ def _set_aside(
     path = installation.database_path()
     if not os.path.exists(path):
         return None
-    kept = path_for(installation, backup_dir, now)
+    partial, kept = clear_leftovers(backup_dir, installation), path_for(installation, backup_dir, now)
     try:
-        copy_database(path, kept)
-        with open_database(kept).reading() as reader:
-            sealed = take_census(reader, installation.profile, keys.ciphers()).sealed
+        sealed = _copied(installation, keys, path, partial) if is_sound else _copied_as_it_is(path, partial)
+        write_note(
+            installation, kept, path, content=partial, keys=sealed, census=[], retention_days=retention_days, now=now, is_set_aside=True
+        )
+        rename_database(partial, kept)
     except ServosError:
-        remove_database(kept)
-        copy_bytes(path, kept)
-        sealed = {}
-    write_note(installation, kept, path, keys=sealed, census=[], retention_days=retention_days, now=now, is_set_aside=True)
+        with contextlib.suppress(OSError, ServosError):  # what cannot be removed now goes before the next backup
+            clear_leftovers(backup_dir, installation)
+        raise
     return kept
+
+
+def _copied(installation: Installation, keys: Keys, path: str, partial: str) -> dict[str, int]:
+    """Copy a database as SQLite does, else as it is. Returns its values by the fingerprint that opens them."""
+    try:
+        copy_database(path, partial)
+        with open_database(partial).reading() as reader:
+            return take_census(reader, installation.profile, keys.ciphers()).sealed
+    except ServosError:
+        remove_database(partial)
+        return _copied_as_it_is(path, partial)
+
+
+def _copied_as_it_is(path: str, partial: str) -> dict[str, int]:
+    """Copy a damaged database before SQLite opens it for writing, which may throw away a log that it does not understand."""
+    copy_bytes(path, partial)
+    return {}
 
 
 def _choose_backup(backup_dir: str, installation: Installation, *, path: str | None) -> dict[str, t.Any]:

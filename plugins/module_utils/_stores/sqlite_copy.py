@@ -21,10 +21,11 @@ import typing as t
 import urllib.parse
 
 from .._errors import FileError, StoreBusyError, StoreError
-from .._system.files import file_error, free_bytes, fsync_file
+from .._system.files import file_error, free_bytes, fsync_file, rename_file
 
 _LOCK_TIMEOUT_S = 30
 _JOURNALS = ("-wal", "-shm", "-journal")
+_LASTING = ("", "-wal", "-journal")  # the shared memory of a log says nothing once nobody has it open
 
 
 def copy_database(source: str, target: str) -> None:
@@ -99,16 +100,21 @@ def copy_bytes(source: str, target: str) -> None:
         StoreError: no room, or not readable.
     """
     try:
-        for end in ("", *_JOURNALS):
-            if end != "-shm" and os.path.exists(source + end):
-                with open(source + end, "rb") as taken, os.fdopen(
-                    os.open(target + end, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600), "wb"
-                ) as given:
+        for end in _LASTING:
+            if os.path.exists(source + end):
+                descriptor = os.open(target + end, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+                with open(source + end, "rb") as taken, os.fdopen(descriptor, "wb") as given:
                     shutil.copyfileobj(taken, given)
                 fsync_file(target + end)
     except OSError as error:
-        remove_database(target)
         raise StoreError(f"cannot copy {source} to {target}: {os.strerror(error.errno or 0)}; nothing was changed") from None
+
+
+def rename_database(source: str, target: str) -> None:
+    """Give a database of ours, at rest, another name in its directory; its log or journal first, and the file itself last."""
+    for end in reversed(_LASTING):
+        if os.path.exists(source + end):
+            rename_file(source + end, target + end)
 
 
 def _copy(source: str, target: str) -> None:
@@ -187,4 +193,13 @@ def _uri(path: str, how: str) -> str:
     return "file:" + urllib.parse.quote(os.path.abspath(path)) + "?" + how
 
 
-__all__ = ("check_integrity", "copy_bytes", "copy_database", "overwrite_database", "remove_database", "replace_database", "size_of")
+__all__ = (
+    "check_integrity",
+    "copy_bytes",
+    "copy_database",
+    "overwrite_database",
+    "remove_database",
+    "rename_database",
+    "replace_database",
+    "size_of",
+)

@@ -12,8 +12,9 @@ import signal
 import sqlite3
 
 import pytest
-from ansible_collections.servos.ops.plugins.module_utils._errors import FileError
+from ansible_collections.servos.ops.plugins.module_utils._errors import FileError, StoreError
 from ansible_collections.servos.ops.plugins.module_utils._rotation import backups
+from ansible_collections.servos.ops.plugins.module_utils._rotation.restore import restore_backup
 from ansible_collections.servos.ops.plugins.module_utils._stores import sqlite_copy
 from ansible_collections.servos.ops.plugins.module_utils._system import files
 
@@ -40,8 +41,15 @@ def names(place):
     return sorted(path.name for path in place.iterdir())
 
 
-def killed_at(installation, place, owner, name, count):
-    """Make a backup in a process that is killed when it calls a function for the nth time."""
+def restore(installation, place, now):
+    return restore_backup(
+        installation, backup_dir=str(place), path=None, target=None, stop_timeout_s=1, start_timeout_s=1, retention_days=30, now=now,
+        write=True,
+    )
+
+
+def killed_at(work, owner, name, count):
+    """Do something in a process that is killed when it calls a function for the nth time."""
     calls = []
 
     def deadly(*arguments, **options):
@@ -55,7 +63,7 @@ def killed_at(installation, place, owner, name, count):
     if pid == 0:
         setattr(owner, name, deadly)
         try:
-            keep(installation, place)
+            work()
         finally:
             os._exit(0)
     assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
@@ -71,12 +79,42 @@ MOMENTS = {
 
 @pytest.mark.parametrize(("owner", "name", "count"), MOMENTS.values(), ids=MOMENTS)
 def test_the_next_backup_clears_what_a_killed_one_left(installation, place, owner, name, count):
-    killed_at(installation, place, owner, name, count)
+    killed_at(lambda: keep(installation, place), owner, name, count)
     assert NAME not in names(place)
     assert len(names(place)) > 0
     later = NOW + datetime.timedelta(days=1)
     kept = os.path.basename(keep(installation, place, now=later)["backup"]["path"])
     assert names(place) == [kept, f"{kept}.json"]
+
+
+def damage(installation):
+    """Spoil the database, and put a log beside it that belongs to it."""
+    with open(installation.database_path(), "r+b") as stream:
+        stream.write(b"\xff" * 100)
+    with open(installation.database_path() + "-wal", "wb") as stream:
+        stream.write(b"its log")
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4], ids=["note written", "note named", "log named", "copy named"])
+def test_the_next_restore_clears_what_a_killed_one_had_half_set_aside(installation, place, count):
+    keep(installation, place)
+    damage(installation)
+    killed_at(lambda: restore(installation, place, NOW + datetime.timedelta(days=1)), files.os, "replace", count)
+    assert len(names(place)) > 2, "nothing was left"
+    kept = os.path.basename(restore(installation, place, NOW + datetime.timedelta(days=2))["set_aside"])
+    assert names(place) == sorted([NAME, f"{NAME}.json", kept, f"{kept}-wal", f"{kept}.json"])
+    assert (place / kept).read_bytes()[:100] == b"\xff" * 100
+    assert (place / f"{kept}-wal").read_bytes() == b"its log"
+    assert not os.path.exists(installation.database_path() + "-wal")
+
+
+def test_what_is_set_aside_never_takes_the_place_of_another_file(installation, place):
+    keep(installation, place)
+    damage(installation)
+    there = os.path.join(str(place), NAME)
+    with pytest.raises(StoreError, match="File exists"):
+        sqlite_copy.copy_bytes(installation.database_path(), there)
+    assert os.path.getsize(there) > 4096
 
 
 def test_a_note_of_another_database_is_not_cleared(installation, place, tmp_path):
