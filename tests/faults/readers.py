@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import abc
 import importlib
 import json
 import re
@@ -37,22 +38,24 @@ def _load(folder: str, *names: str) -> list[Any]:
             sys.modules.pop(name, None)
 
 
-class Reader:
-    """Reads, opens and judges the database of one application. C(opens) returns the plaintext, or None."""
+class Reader(abc.ABC):
+    """Reads, opens and judges the database of one application."""
 
+    @abc.abstractmethod
     def sealed(self, connection: sqlite3.Connection) -> Iterator[Sealed]:
-        raise NotImplementedError
+        """Yield every sealed value."""
 
+    @abc.abstractmethod
     def opens(self, value: Sealed, key_text: str) -> bytes | None:
-        raise NotImplementedError
+        """Return the plaintext, or None."""
 
+    @abc.abstractmethod
     def verdict(self, connection: sqlite3.Connection, new_text: str, old_text: str | None) -> list[str]:
         """Return what is wrong; nothing, if all is under the new key and as the manifest has it."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def found_in(self, content: bytes, key_text: str) -> int:
         """Count what opens under a key anywhere in raw bytes: free pages, logs, leftovers."""
-        raise NotImplementedError
 
 
 class ServosReader(Reader):

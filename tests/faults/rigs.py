@@ -15,6 +15,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +53,7 @@ class Rig:
     method: dict[str, Any]
     probes: list[dict[str, str]]
     health_url: str | None = None
-
-    def options(self, **overrides: Any) -> dict[str, Any]:
-        raise NotImplementedError
+    options: Callable[..., dict[str, Any]]  # describes the installation to a module
 
     def _saved(self, state: str) -> Path:
         return self.folder.with_name(f"{self.folder.name}-state-{state}")

@@ -74,14 +74,19 @@ def key_files_may_be_read_by_others(patch):
     patch(Keyring, "write", open_to_all)
 
 
-def the_previous_key_goes_before_it_is_proven_useless(patch):
-    retire = custody.retire
+def destroying_first(patch, name, role):
+    """Let a part of custody begin by destroying the key of a role."""
+    honest = getattr(custody, name)
 
     def early(installation, **options):
-        installation.keyring.destroy("previous")
-        return retire(installation, **options)
+        installation.keyring.destroy(role)
+        return honest(installation, **options)
 
-    patch(custody, "retire", early)
+    patch(custody, name, early)
+
+
+def the_previous_key_goes_before_it_is_proven_useless(patch):
+    destroying_first(patch, "retire", "previous")
 
 
 def retiring_does_not_look_at_the_data(patch):
@@ -89,13 +94,7 @@ def retiring_does_not_look_at_the_data(patch):
 
 
 def staging_replaces_a_staged_key(patch):
-    stage = custody.stage
-
-    def again(installation, **options):
-        installation.keyring.destroy("staged")
-        return stage(installation, **options)
-
-    patch(custody, "stage", again)
+    destroying_first(patch, "stage", "staged")
 
 
 def a_sealed_value_is_not_opened_again(patch):

@@ -60,6 +60,11 @@ def wish_from_facts(facts: t.Mapping[str, t.Any]) -> Wish:
     )
 
 
+def escrow_directory(given: str | None, *, app: str) -> str:
+    """Return the escrow directory that an option names, or the application's own."""
+    return os.path.abspath(given or f"/var/lib/{app}/escrow")
+
+
 def stem_of(directory: str, mark: str) -> str:
     """Return the path, without an ending, of everything that belongs to the key of a fingerprint."""
     return os.path.join(directory, _PREFIX + mark.partition(":")[2])
@@ -157,6 +162,7 @@ def is_intact(directory: str, entry: t.Mapping[str, t.Any]) -> bool:
 __all__ = (
     "Wish",
     "entries_of",
+    "escrow_directory",
     "is_intact",
     "list_notes",
     "missing_kinds",

@@ -11,20 +11,17 @@ Changes nothing. A key that an identity on this host opens is used in memory, an
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import typing as t
 
-from .._errors import EscrowError, KeyFormatError, ServosError, StoreChangedError, StoreError
-from .._keys.escrow import entries_of, is_intact, list_notes
+from .._errors import EscrowError, KeyFormatError
+from .._keys.escrow import entries_of, escrow_directory, is_intact, list_notes
 from .._keys.keyring import key_file_text
 from .._keys.material import MasterKey
 from .._keys.shares import Share, combine_shares, parse_share, require_sharing
 from .._sealing.aes_gcm import Cipher
 from .._stores.urls import open_database
-from .._system import files
-from .backups import sha256_of
+from .backups import read_note, sha256_of
 from .census import Census, take_census
 from .escrowing import AGE_MISSING, Runner
 from .installation import Installation
@@ -128,7 +125,7 @@ def look_up(
     Returns:
         C(archived_keys), C(opens) (values of the database by the key that opens them) and C(unopened_values).
     """
-    directory = os.path.abspath(asked.get("directory") or f"/var/lib/{installation.profile.app}/escrow")
+    directory = escrow_directory(asked.get("directory"), app=installation.profile.app)
     archive = Archive(
         installation, directory, identity_files=asked.get("identity_files") or (), combine=bool(asked.get("combine_shares")), run=run
     )
@@ -163,26 +160,18 @@ def _noted(path: str) -> tuple[dict[str, int], list[str]]:
     """Return what the note of a backup says about its keys, if it is one, and is what it was."""
     if not os.path.exists(path + ".json"):
         return {}, []
-    note: t.Any = None
-    with contextlib.suppress(ValueError, ServosError):
-        note = json.loads(files.read_file(path + ".json").decode("utf-8"))
-    keys = note.get("keys") if isinstance(note, dict) else None
+    note = read_note(path)
+    keys = note.get("keys") if note is not None else None
     if not isinstance(keys, dict) or not all(isinstance(count, int) for count in keys.values()):
         return {}, [f"{path}.json is not the note of a backup, and was not used"]
-    if sha256_of(path) != note.get("sha256"):
+    if note is None or sha256_of(path) != note.get("sha256"):
         return {}, [f"{path} is not what it was when it was made (its SHA-256 differs from its note), so the note was not used"]
     return keys, []
 
 
 def _census_of(installation: Installation, path: str, keys: t.Mapping[str, MasterKey]) -> Census:
     ciphers = {mark: Cipher(key.reveal_bytes()) for mark, key in keys.items()}
-    for is_last in (False, False, True):
-        try:
-            with open_database(path).reading(copied=is_last) as reader:
-                return take_census(reader, installation.profile, ciphers)
-        except StoreChangedError:
-            continue
-    raise StoreError(f"the database {path} changes all the time; run again")
+    return open_database(path).read(lambda reader: take_census(reader, installation.profile, ciphers))
 
 
 def _unopened(census: Census) -> int:

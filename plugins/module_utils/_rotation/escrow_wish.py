@@ -12,7 +12,7 @@ import os
 import typing as t
 
 from .._errors import EscrowError
-from .._keys.escrow import Wish
+from .._keys.escrow import Wish, escrow_directory
 from .._keys.shares import MOST_SHARES
 from .._sealing import age_file
 
@@ -25,7 +25,7 @@ def wish_from(options: t.Mapping[str, t.Any], *, app: str, state_dir: str) -> Wi
     """
     shares = options.get("shares") or {}
     wish = Wish(
-        directory=os.path.abspath(options.get("directory") or f"/var/lib/{app}/escrow"),
+        directory=escrow_directory(options.get("directory"), app=app),
         age_recipients=_recipients(options.get("age_recipients") or (), "escrow.age_recipients"),
         threshold=shares.get("threshold"),
         holders=_recipients(shares.get("recipients") or (), "escrow.shares.recipients"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import typing as t
 
-from .._errors import ForeignValueError, KeyFormatError, StoreChangedError, StoreError, UndeclaredFieldError
+from .._errors import ForeignValueError, KeyFormatError, StoreError, UndeclaredFieldError
 from .._keys.material import MasterKey, doubts_about
 from .._sealing.aes_gcm import Cipher
 from .census import Census, Reader, take_census
@@ -249,19 +249,8 @@ def observe(
         if reader is not None:
             census = take_census(reader, installation.profile, known.ciphers())
         else:
-            census = _census_from_disk(installation, known)
+            census = installation.database().read(lambda opened: take_census(opened, installation.profile, known.ciphers()))
     return Observation(keys=known, process=process, pid=pid, process_seen=service is not None, holders=holders, census=census)
-
-
-def _census_from_disk(installation: Installation, keys: Keys) -> Census:
-    """Read the database where it lies, else, if others come and go, in a private copy."""
-    for is_last in (False, False, True):
-        try:
-            with installation.database().reading(copied=is_last) as opened:
-                return take_census(opened, installation.profile, keys.ciphers())
-        except StoreChangedError:
-            continue
-    raise StoreError(f"the database {installation.database_path()} changes all the time; run again")
 
 
 __all__ = ("Keys", "Observation", "census_rows", "observe", "read_keys")

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import typing as t
 
-from .._errors import ForeignValueError, ProfileError, StoreChangedError, StoreError
+from .._errors import ForeignValueError, ProfileError, StoreError
 from .._sealing.aes_gcm import Cipher, Codec
 from .._sealing.codecs import CODECS, codec_named
 from .._sealing.json_leaves import leaves_of
@@ -22,8 +22,6 @@ from .._stores.shapes import Table
 from .counting import Reader
 from .installation import Installation
 from .observe import read_keys
-
-_TRIES = (False, False, True)
 
 
 class OpenedRow(t.NamedTuple):
@@ -56,13 +54,8 @@ def open_rows(
         ForeignValueError: a value opens under no known key.
     """
     ciphers = list(read_keys(installation).ciphers().values())
-    for is_last in _TRIES:
-        try:
-            with installation.database().reading(copied=is_last) as reader:
-                return list(_rows(reader, installation, ciphers, table, tuple(sealed), tuple(plain), dict(where or {}), path))
-        except StoreChangedError:
-            continue
-    raise StoreError(f"the database {installation.database_path()} changes all the time; run again")
+    asked = (installation, ciphers, table, tuple(sealed), tuple(plain), dict(where or {}), path)
+    return installation.database().read(lambda reader: list(_rows(reader, *asked)))
 
 
 def open_variables(installation: Installation, entries: t.Sequence[t.Mapping[str, t.Any]]) -> dict[str, str]:

@@ -27,8 +27,10 @@ from .hpke import public_key_of
 
 try:
     from cryptography.exceptions import InvalidTag
+    from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
     from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 except ImportError:  # a module that needs it asks for cryptography before it comes here
     pass
 
@@ -178,8 +180,8 @@ def _decrypted(secret: bytes, nonce: bytes, ciphertext: bytes) -> bytes | None:
 
 
 def _hkdf(material: bytes, salt: bytes, info: bytes) -> bytes:
-    extracted = hmac.new(salt, material, hashlib.sha256).digest()
-    return hmac.new(extracted, info + b"\x01", hashlib.sha256).digest()
+    derived: bytes = HKDF(hashes.SHA256(), 32, salt, info).derive(material)
+    return derived
 
 
 def _expanded(name: str) -> list[int]:
