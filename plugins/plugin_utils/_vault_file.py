@@ -151,7 +151,7 @@ class VaultFile:
         return False
 
     @staticmethod
-    def _fingerprint_in(document: bytes, derivation: str, path: str) -> str | None:
+    def _fingerprint_in(document: bytes, derivation: t.Any, path: str) -> str | None:
         """Return the fingerprint of the key in a document, from the key itself, or None where there is none."""
         text = key_text_in(document)
         with contextlib.suppress(ServosError):

@@ -38,7 +38,7 @@ class Keyring:
     Reading has no effects. Writing makes the directory (0700) and comes back only when all is on disk.
     """
 
-    def __init__(self, state_dir: str, *, derivation: str) -> None:
+    def __init__(self, state_dir: str, *, derivation: t.Any) -> None:
         self.state_dir = state_dir
         self._derivation = derivation
 

@@ -19,6 +19,7 @@ import re
 import typing as t
 
 from .._errors import KeyFormatError
+from .derivation import derivation_of
 
 KEY_SIZE_BYTES = 32
 ENCODINGS = ("base64", "hex")
@@ -35,14 +36,15 @@ class MasterKey:
     """A master key that cannot be shown by accident.
 
     Shapes: C(key_bytes) is 32 raw bytes; C(text) is exactly what stands in the env file, because a derived key
-    (Provara's passphrases) cannot be turned back into its text. C(encoding) is V(base64), V(hex) or V(passphrase).
+    (Provara's passphrases) cannot be turned back into its text. C(encoding) is V(base64), V(hex) or V(passphrase), or
+    V(fixed), written in the one way that a profile's own derivation reads; then the bytes may be more or fewer than 32.
     Only C(reveal_bytes()) and C(reveal_text()) give the secret away, and both are easy to search for.
     """
 
     __slots__ = ("_key_bytes", "_text", "encoding", "fingerprint")
 
     def __init__(self, *, key_bytes: bytes, text: str, encoding: str) -> None:
-        if len(key_bytes) != KEY_SIZE_BYTES:
+        if not key_bytes or (len(key_bytes) != KEY_SIZE_BYTES and encoding != "fixed"):
             raise KeyFormatError(f"a master key is {KEY_SIZE_BYTES} bytes, not {len(key_bytes)}")
         self._key_bytes = key_bytes
         self._text = text
@@ -56,6 +58,11 @@ class MasterKey:
     def reveal_text(self) -> str:
         """Return the text as it stands, or will stand, in the env file."""
         return self._text
+
+    @property
+    def is_rewritable(self) -> bool:
+        """Whether the same key can be written in another encoding."""
+        return self.encoding in ENCODINGS
 
     def in_encoding(self, encoding: str) -> MasterKey:
         """Return the same key, written as V(base64) or V(hex)."""
@@ -94,13 +101,14 @@ def fingerprint_of(key_bytes: bytes) -> str:
     return "mk:" + hashlib.sha256(_FINGERPRINT_DOMAIN + key_bytes).hexdigest()[:16]
 
 
-def parse_key(text: str, *, derivation: str, encoding: str = "auto", where: str) -> MasterKey:
+def parse_key(text: str, *, derivation: t.Any, encoding: str = "auto", where: str) -> MasterKey:
     """Read a master key from its text form.
 
     Args:
         text: as it stands in the env file or key file; never trimmed here.
         derivation: V(raw32), the text is 32 bytes in hex or Base64; V(hex_or_sha256), Provara's rule: exactly 64
-            hex digits are those 32 bytes, any other text is SHA-256 of its UTF-8 form.
+            hex digits are those 32 bytes, any other text is SHA-256 of its UTF-8 form; or a dictionary, a profile's own
+            derivation (see C(derivation_of)).
         encoding: V(auto), V(base64) or V(hex); another than the text's own is an error. Only for V(raw32).
         where: what holds the text, for the error message.
 
@@ -117,8 +125,11 @@ def parse_key(text: str, *, derivation: str, encoding: str = "auto", where: str)
             return MasterKey(key_bytes=bytes.fromhex(text), text=text, encoding="hex")
         derived = hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
         return MasterKey(key_bytes=derived, text=text, encoding="passphrase")
+    if isinstance(derivation, dict):
+        own = derivation_of(derivation)
+        return MasterKey(key_bytes=own.derive(own.bytes_of(text, where=where)), text=text, encoding="fixed")
     if derivation != "raw32":
-        raise KeyFormatError(f"unknown key derivation {derivation!r}; choose one of {', '.join(DERIVATIONS)}")
+        raise KeyFormatError(f"unknown key derivation {derivation!r}; choose one of {', '.join(DERIVATIONS)}, or a dictionary")
     if _HEX_64.match(text):
         found, key_bytes = "hex", bytes.fromhex(text)
     else:
@@ -163,8 +174,10 @@ def encode_key(key_bytes: bytes, encoding: str) -> str:
     raise KeyFormatError(f"unknown key encoding {encoding!r}; choose one of {', '.join(ENCODINGS)}")
 
 
-def generate_key(*, encoding: str, entropy: t.Callable[[int], bytes]) -> MasterKey:
-    """Make a new key from C(entropy(32)), for example C(os.urandom)."""
+def generate_key(*, encoding: str, entropy: t.Callable[[int], bytes], derivation: t.Any = "raw32") -> MasterKey:
+    """Make a new key from C(entropy), for example C(os.urandom): 32 bytes, or what a profile's own derivation takes."""
+    if isinstance(derivation, dict):
+        return parse_key(derivation_of(derivation).new_text(entropy), derivation=derivation, where="a new key")
     key_bytes = entropy(KEY_SIZE_BYTES)
     return MasterKey(key_bytes=key_bytes, text=encode_key(key_bytes, encoding), encoding=encoding)
 
@@ -173,26 +186,27 @@ def encoding_for_new_key(replaced: MasterKey, wanted: str) -> str:
     """Choose how a new key is written: as asked, else as the one it replaces (a passphrase is followed by hex)."""
     if wanted != "auto":
         return wanted
-    return "hex" if replaced.encoding == "passphrase" else replaced.encoding
+    return replaced.encoding if replaced.is_rewritable else "hex"
 
 
 def written_like(new_key: MasterKey, replaced: MasterKey, wanted: str) -> MasterKey:
     """Return the new key in the encoding that it will stand in: a passphrase has only its own."""
-    if "passphrase" in (new_key.encoding, replaced.encoding) and wanted == "auto":
+    if not new_key.is_rewritable or (not replaced.is_rewritable and wanted == "auto"):
         return new_key
-    return new_key if new_key.encoding == "passphrase" else new_key.in_encoding(encoding_for_new_key(replaced, wanted))
+    return new_key.in_encoding(encoding_for_new_key(replaced, wanted))
 
 
 def doubts_about(key: MasterKey) -> list[str]:
     """List what is lawful but probably a mistake: white space at an edge, a short or a 64-character passphrase."""
-    if key.encoding != "passphrase":
+    if key.is_rewritable:
         return []
     text, doubts = key.reveal_text(), []
     if text != text.strip():
         doubts.append("has white space at an edge, which is part of the key")
     if len(text) < _SHORT_PASSPHRASE:
-        doubts.append(f"is a passphrase of fewer than {_SHORT_PASSPHRASE} characters, hashed once with SHA-256")
-    if len(text) in (63, 64, 65):
+        how = ", hashed once with SHA-256" if key.encoding == "passphrase" else ""
+        doubts.append(f"is a passphrase of fewer than {_SHORT_PASSPHRASE} characters{how}")
+    if len(text) in (63, 64, 65) and key.encoding == "passphrase":
         doubts.append(f"has {len(text)} characters but is not 64 hex digits, so it is used as a passphrase")
     return doubts
 

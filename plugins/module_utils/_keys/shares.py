@@ -73,6 +73,8 @@ def split_key(key: MasterKey, *, threshold: int, count: int, set_id: str) -> lis
     """
     require_sharing()
     key_bytes = key.reveal_bytes()
+    if key.encoding == "fixed":
+        raise EscrowError("shares give back 32 bytes, and not the text of a key that is derived in a way of its own; use age_recipients")
     halves = [Shamir.split(threshold, count, key_bytes[start : start + _HALF_BYTES], ssss=True) for start in (0, _HALF_BYTES)]
     shares = [
         Share(number, count, threshold, key.fingerprint, set_id, (first, second))

@@ -92,7 +92,8 @@ def stage(
         escrow.require_means(write=write)
     if write:
         fresh = new_key or generate_key(
-            encoding=encoding_for_new_key(active, installation.key_encoding), entropy=os.urandom
+            encoding=encoding_for_new_key(active, installation.key_encoding), entropy=os.urandom,
+            derivation=installation.profile.derivation,
         )
         if escrow is not None:
             escrow.promise(fresh)

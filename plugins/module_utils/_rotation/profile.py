@@ -12,6 +12,7 @@ import re
 import typing as t
 
 from .._errors import ProfileError
+from .._keys.derivation import derivation_of
 from .._keys.material import DERIVATIONS
 from .._sealing.codecs import codec_named
 from .known_profiles import KNOWN_PROFILES
@@ -45,7 +46,7 @@ class Profile(t.NamedTuple):
     service: str | None
     database: str | None
     state_dir: str
-    derivation: str
+    derivation: t.Any
     fields: tuple[Field, ...]
     ignore: tuple[tuple[str, str], ...]
     classes: tuple[tuple[str, str, str], ...]
@@ -74,8 +75,10 @@ def build_profile(app: str, overrides: t.Mapping[str, t.Any] | None) -> Profile:
         if name not in merged:
             raise ProfileError(f"a profile has no option {name!r}; it has {', '.join(sorted(merged))}")
         merged[name] = value
-    if merged["derivation"] not in DERIVATIONS:
-        raise ProfileError(f"derivation {merged['derivation']!r} is not one of {', '.join(DERIVATIONS)}")
+    if isinstance(merged["derivation"], dict):
+        derivation_of(merged["derivation"])
+    elif merged["derivation"] not in DERIVATIONS:
+        raise ProfileError(f"derivation {merged['derivation']!r} is not one of {', '.join(DERIVATIONS)}, nor a dictionary with kdf")
     if not isinstance(merged["env_var"], str) or not _ENV_NAME.match(merged["env_var"]):
         raise ProfileError(f"env_var {merged['env_var']!r} is not the name of an environment variable")
     for name, kind in (("fields", list), ("ignore", list), ("classes", list), ("canary", (dict, type(None)))):

@@ -30,7 +30,7 @@ class Handed(t.NamedTuple):
     """C(document) is secret: the YAML for the vault file. C(derivation) is how its key is read."""
 
     fingerprint: str
-    derivation: str
+    derivation: t.Any
     document: str
 
     def __repr__(self) -> str:
@@ -38,7 +38,7 @@ class Handed(t.NamedTuple):
 
 
 def seal_for_controller(
-    key: MasterKey, *, app: str, derivation: str, created_at: str, recipient: bytes, entropy: t.Callable[[int], bytes]
+    key: MasterKey, *, app: str, derivation: t.Any, created_at: str, recipient: bytes, entropy: t.Callable[[int], bytes]
 ) -> str:
     """Return the key's document, sealed to the controller's public key, in Base64."""
     message = {"fingerprint": key.fingerprint, "derivation": derivation, "document": _document_of(key, app, created_at)}
@@ -65,7 +65,7 @@ def open_on_controller(private: bytes, sealed: str) -> Handed:
 def _document_of(key: MasterKey, app: str, created_at: str) -> str:
     """Write YAML by JSON's rules for texts; a text that YAML could read otherwise is written as hex, which is the same key."""
     text = key.reveal_text()
-    if not (text.isascii() and text.isprintable()):
+    if key.encoding == "passphrase" and not (text.isascii() and text.isprintable()):
         text = key.reveal_bytes().hex()
     lines = {"app": app, "fingerprint": key.fingerprint, "created_at": created_at, "key": text}
     return "".join(f"{name}: {json.dumps(value)}\n" for name, value in lines.items())

@@ -82,7 +82,7 @@ class Window:
         except ServiceError as error:
             if self._started_in_other_encoding(service, target):
                 return
-            if target.encoding == "passphrase" or self._run.options.reencode_on_failed_start:
+            if not target.is_rewritable or self._run.options.reencode_on_failed_start:
                 raise
             other = "hex" if target.encoding == "base64" else "base64"
             raise ServiceError(
@@ -138,7 +138,7 @@ class Window:
 
     def _started_in_other_encoding(self, service: Service, target: MasterKey) -> bool:
         """Opt-in: the same 32 bytes in the other encoding change no data, and some versions read only one."""
-        if not self._run.options.reencode_on_failed_start or target.encoding == "passphrase":
+        if not self._run.options.reencode_on_failed_start or not target.is_rewritable:
             return False
         from_encoding, to_encoding = target.encoding, "hex" if target.encoding == "base64" else "base64"
         try:
