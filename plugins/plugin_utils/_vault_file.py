@@ -21,6 +21,7 @@ from ansible.parsing.vault import VaultLib, match_encrypt_secret
 from ansible_collections.servos.ops.plugins.module_utils._errors import EscrowError, ServosError
 from ansible_collections.servos.ops.plugins.module_utils._keys.material import parse_key
 from ansible_collections.servos.ops.plugins.module_utils._rotation.vault_escrow import Handed, key_text_in
+from ansible_collections.servos.ops.plugins.module_utils._sealing.derivation import derivation_of
 from ansible_collections.servos.ops.plugins.module_utils._system import files
 from ansible_collections.servos.ops.plugins.module_utils._system.read_back import read_from_disk
 
@@ -155,7 +156,8 @@ class VaultFile:
         """Return the fingerprint of the key in a document, from the key itself, or None where there is none."""
         text = key_text_in(document)
         with contextlib.suppress(ServosError):
-            return parse_key(text, derivation=derivation, where=path).fingerprint if text else None
+            rule = derivation_of(derivation) if isinstance(derivation, dict) else derivation
+            return parse_key(text, derivation=rule, where=path).fingerprint if text else None
         return None
 
 

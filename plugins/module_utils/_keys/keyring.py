@@ -26,7 +26,7 @@ import typing as t
 
 from .._errors import FileError
 from .._system import files
-from .material import MasterKey, parse_key
+from .material import MasterKey, Rule, parse_key
 
 ROLES = ("staged", "previous", "withdrawn")
 _RECORD = "record.json"
@@ -38,7 +38,7 @@ class Keyring:
     Reading has no effects. Writing makes the directory (0700) and comes back only when all is on disk.
     """
 
-    def __init__(self, state_dir: str, *, derivation: t.Any) -> None:
+    def __init__(self, state_dir: str, *, derivation: Rule) -> None:
         self.state_dir = state_dir
         self._derivation = derivation
 

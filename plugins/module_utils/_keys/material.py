@@ -19,7 +19,6 @@ import re
 import typing as t
 
 from .._errors import KeyFormatError
-from .derivation import derivation_of
 
 KEY_SIZE_BYTES = 32
 ENCODINGS = ("base64", "hex")
@@ -30,6 +29,22 @@ _HEX_64 = re.compile(r"[0-9a-fA-F]{64}\Z")
 _BASE64_44 = re.compile(r"[A-Za-z0-9+/_-]{43}=\Z")
 _BASE64_43 = re.compile(r"[A-Za-z0-9+/_-]{43}\Z")
 _SHORT_PASSPHRASE = 16
+
+
+class OwnDerivation(t.Protocol):
+    """A profile's own way from text to key bytes; see C(_sealing/derivation.py)."""
+
+    def bytes_of(self, text: str, *, where: str) -> bytes:
+        """Turn the text into what the derivation starts from."""
+
+    def derive(self, source: bytes) -> bytes:
+        """Return the key bytes."""
+
+    def new_text(self, entropy: t.Callable[[int], bytes]) -> str:
+        """Write a new key."""
+
+
+Rule = t.Union[str, OwnDerivation]
 
 
 class MasterKey:
@@ -101,14 +116,13 @@ def fingerprint_of(key_bytes: bytes) -> str:
     return "mk:" + hashlib.sha256(_FINGERPRINT_DOMAIN + key_bytes).hexdigest()[:16]
 
 
-def parse_key(text: str, *, derivation: t.Any, encoding: str = "auto", where: str) -> MasterKey:
+def parse_key(text: str, *, derivation: Rule, encoding: str = "auto", where: str) -> MasterKey:
     """Read a master key from its text form.
 
     Args:
         text: as it stands in the env file or key file; never trimmed here.
         derivation: V(raw32), the text is 32 bytes in hex or Base64; V(hex_or_sha256), Provara's rule: exactly 64
-            hex digits are those 32 bytes, any other text is SHA-256 of its UTF-8 form; or a dictionary, a profile's own
-            derivation (see C(derivation_of)).
+            hex digits are those 32 bytes, any other text is SHA-256 of its UTF-8 form; or a profile's own rule.
         encoding: V(auto), V(base64) or V(hex); another than the text's own is an error. Only for V(raw32).
         where: what holds the text, for the error message.
 
@@ -125,11 +139,10 @@ def parse_key(text: str, *, derivation: t.Any, encoding: str = "auto", where: st
             return MasterKey(key_bytes=bytes.fromhex(text), text=text, encoding="hex")
         derived = hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
         return MasterKey(key_bytes=derived, text=text, encoding="passphrase")
-    if isinstance(derivation, dict):
-        own = derivation_of(derivation)
-        return MasterKey(key_bytes=own.derive(own.bytes_of(text, where=where)), text=text, encoding="fixed")
+    if not isinstance(derivation, str):
+        return MasterKey(key_bytes=derivation.derive(derivation.bytes_of(text, where=where)), text=text, encoding="fixed")
     if derivation != "raw32":
-        raise KeyFormatError(f"unknown key derivation {derivation!r}; choose one of {', '.join(DERIVATIONS)}, or a dictionary")
+        raise KeyFormatError(f"unknown key derivation {derivation!r}; choose one of {', '.join(DERIVATIONS)}")
     if _HEX_64.match(text):
         found, key_bytes = "hex", bytes.fromhex(text)
     else:
@@ -174,10 +187,10 @@ def encode_key(key_bytes: bytes, encoding: str) -> str:
     raise KeyFormatError(f"unknown key encoding {encoding!r}; choose one of {', '.join(ENCODINGS)}")
 
 
-def generate_key(*, encoding: str, entropy: t.Callable[[int], bytes], derivation: t.Any = "raw32") -> MasterKey:
+def generate_key(*, encoding: str, entropy: t.Callable[[int], bytes], derivation: Rule = "raw32") -> MasterKey:
     """Make a new key from C(entropy), for example C(os.urandom): 32 bytes, or what a profile's own derivation takes."""
-    if isinstance(derivation, dict):
-        return parse_key(derivation_of(derivation).new_text(entropy), derivation=derivation, where="a new key")
+    if not isinstance(derivation, str):
+        return parse_key(derivation.new_text(entropy), derivation=derivation, where="a new key")
     key_bytes = entropy(KEY_SIZE_BYTES)
     return MasterKey(key_bytes=key_bytes, text=encode_key(key_bytes, encoding), encoding=encoding)
 
@@ -216,6 +229,8 @@ __all__ = (
     "ENCODINGS",
     "KEY_SIZE_BYTES",
     "MasterKey",
+    "OwnDerivation",
+    "Rule",
     "doubts_about",
     "encode_key",
     "encoding_for_new_key",

@@ -17,7 +17,8 @@ import typing as t
 from .._errors import ForeignValueError, ProfileError
 from .._sealing.aes_gcm import Cipher
 from .._stores.shapes import Table
-from .counting import FOREIGN_NAMED, Canary, FieldCount, Reader, TableScan, columns_to_scan
+from .column_count import FOREIGN_NAMED, FieldCount
+from .counting import Canary, Reader, TableScan, columns_to_scan
 from .profile import Field, Profile
 
 

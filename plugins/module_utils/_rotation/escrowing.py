@@ -133,7 +133,7 @@ class Escrowing:
         }
         if key is not None and wish.vault and self._vault_recipient is not None:
             told["sealed"] = seal_for_controller(
-                key, app=self._installation.profile.app, derivation=self._installation.profile.derivation,
+                key, app=self._installation.profile.app, derivation=self._installation.profile.derivation_spec,
                 created_at=written(self._now), recipient=self._vault_recipient, entropy=os.urandom,
             )
         return told

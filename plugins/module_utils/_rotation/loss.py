@@ -16,7 +16,7 @@ import typing as t
 
 from .._errors import ServosError
 from .._sealing.aes_gcm import Cipher, Codec
-from .._sealing.codecs import CODECS, codec_named
+from .._sealing.codecs import codec_named
 from .._sealing.json_leaves import has_long_string, may_be_json, replace_leaves, text_of_json
 from .._stores.shapes import Table
 from .._stores.urls import open_database
@@ -97,13 +97,13 @@ def _digests(reader: Reader, table: Table, installation: Installation, ciphers: 
     Without a primary key a row is known by all that it says: VACUUM gives such rows new row ids. So rows that say the same are
     told apart by their number only.
     """
-    groups = _groups_in(table, installation)
+    groups, codecs = _groups_in(table, installation), _codecs_of_columns(table, installation)
     has_key = table.key != (table.row_id,)
     key_places = [table.columns.index(column) for column in table.key] if has_key else range(len(table.columns))
     found: _Rows = {}
     repeated: dict[bytes, int] = {}
     for unused_address, cells in reader.rows(table, table.columns):
-        said = [_said(cell, ciphers) for cell in cells]
+        said = [_said(cell, tried, ciphers) for cell, tried in zip(cells, codecs)]
         for codec, places in groups:
             plaintext = _opened([codec], tuple(cells[place] for place in places), ciphers)
             if plaintext is not None:
@@ -127,6 +127,14 @@ def _groups_in(table: Table, installation: Installation) -> list[tuple[Codec, li
     ]
 
 
+def _codecs_of_columns(table: Table, installation: Installation) -> list[list[Codec]]:
+    """Return what is tried on each column: what is tried everywhere, and what the profile says is at home there."""
+    searched = installation.profile.searched_codecs()
+    named = [field for field in installation.profile.fields if field.table == table.name and len(field.columns) == 1]
+    declared = {column: [codec_named(f.codec) for f in named if f.columns == (column,) and f.path is None] for column in table.columns}
+    return [list(dict.fromkeys([*searched, *declared[column]])) for column in table.columns]
+
+
 def _digest(parts: t.Iterable[bytes]) -> bytes:
     digest = hashlib.blake2b(digest_size=16)
     for part in parts:
@@ -134,20 +142,20 @@ def _digest(parts: t.Iterable[bytes]) -> bytes:
     return digest.digest()
 
 
-def _said(cell: t.Any, ciphers: t.Sequence[Cipher]) -> bytes:
+def _said(cell: t.Any, codecs: t.Sequence[Codec], ciphers: t.Sequence[Cipher]) -> bytes:
     """Return what a cell says: the plaintext where it is sealed, in a place of JSON too, else the cell itself."""
-    plaintext = _opened([CODECS["aes256gcm_base64"], CODECS["aes256gcm_raw"]], cell, ciphers) if cell else None
+    plaintext = _opened(codecs, cell, ciphers) if cell else None
     if plaintext is not None:
         return b"s" + plaintext
     as_json = text_of_json(cell) if isinstance(cell, bytes) else cell
     if isinstance(as_json, str) and may_be_json(as_json) and has_long_string(as_json):
-        said = replace_leaves(as_json, lambda leaf: _leaf(leaf, ciphers)).encode("utf-8", "surrogateescape")
+        said = replace_leaves(as_json, lambda leaf: _leaf(leaf, codecs, ciphers)).encode("utf-8", "surrogateescape")
         return (b"b" if isinstance(cell, bytes) else b"j") + said
     return repr(cell).encode("utf-8", "surrogateescape")
 
 
-def _leaf(leaf: str, ciphers: t.Sequence[Cipher]) -> str | None:
-    plaintext = _opened([CODECS["aes256gcm_base64"]], leaf, ciphers)
+def _leaf(leaf: str, codecs: t.Sequence[Codec], ciphers: t.Sequence[Cipher]) -> str | None:
+    plaintext = _opened([codec for codec in codecs if not codec.is_blob and codec.is_authenticated], leaf, ciphers)
     return None if plaintext is None else plaintext.hex()
 
 

@@ -13,6 +13,7 @@ import typing as t
 from .._errors import ForeignValueError, KeyFormatError, StoreError, UndeclaredFieldError
 from .._keys.material import MasterKey, doubts_about
 from .._sealing.aes_gcm import Cipher
+from .._sealing.codecs import as_given
 from .census import Census, Reader, take_census
 from .holders import Holder, Holders, find_holders
 from .installation import Installation
@@ -218,7 +219,7 @@ def census_rows(census: Census, keys: Keys) -> list[dict[str, t.Any]]:
             "columns": list(counted.field.columns),
             "path": counted.field.path,
             "class": counted.field.class_name,
-            "codec": counted.field.codec,
+            "codec": as_given(counted.field.codec),
         }
         row.update(dict.fromkeys(_KEY_ROLES, 0), empty=counted.empty, plain=counted.plain, foreign=counted.unopened)
         for mark, count in counted.sealed.items():

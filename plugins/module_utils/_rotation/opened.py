@@ -16,7 +16,7 @@ import typing as t
 
 from .._errors import ForeignValueError, ProfileError, StoreError
 from .._sealing.aes_gcm import Cipher, Codec
-from .._sealing.codecs import CODECS, codec_named
+from .._sealing.codecs import codec_named
 from .._sealing.json_leaves import leaves_of
 from .._stores.shapes import Table
 from .counting import Reader
@@ -141,8 +141,8 @@ def _rows(
     table = next((found for found in reader.tables() if found.name == table_name), None)
     if table is None:
         raise StoreError(f"the database {installation.database_path()} has no table {table_name}")
-    codecs = [_codec_of(installation, table_name, column, path) for column in sealed]
-    needed = list(dict.fromkeys([*(c for columns, unused_codec in codecs for c in columns), *plain, *where]))
+    codecs = [_codecs_of(installation, table_name, column, path) for column in sealed]
+    needed = list(dict.fromkeys([*(c for columns, unused_codecs in codecs for c in columns), *plain, *where]))
     missing = [column for column in needed if column not in table.columns]
     if missing:
         raise StoreError(f"the table {table_name} of {installation.database_path()} has no column {', '.join(missing)}")
@@ -152,22 +152,22 @@ def _rows(
         if any(row[name] is None or str(row[name]) != value for name, value in wanted.items()):
             continue
         opened = {
-            column: _opened(reader, table, address, codec, [row[part] for part in columns], ciphers, path)
-            for column, (columns, codec) in zip(sealed, codecs)
+            column: _opened(reader, table, address, tried, [row[part] for part in columns], ciphers, path)
+            for column, (columns, tried) in zip(sealed, codecs)
         }
         yield OpenedRow(reader.key_of(table, address), {name: row[name] for name in plain}, opened)
 
 
-def _codec_of(installation: Installation, table: str, column: str, path: str | None) -> tuple[tuple[str, ...], Codec | None]:
-    """Return the columns that make up a value, and its codec where the profile names it."""
+def _codecs_of(installation: Installation, table: str, column: str, path: str | None) -> tuple[tuple[str, ...], t.Sequence[Codec]]:
+    """Return the columns that make up a value, and its codec where the profile names it, else all that may be meant."""
     for field in installation.profile.fields:
         if field.table == table and column in field.columns and field.path == path:
-            return field.columns, codec_named(field.codec)
-    return (column,), None
+            return field.columns, [codec_named(field.codec)]
+    return (column,), installation.profile.searched_codecs()
 
 
 def _opened(
-    reader: Reader, table: Table, address: tuple[t.Any, ...], codec: Codec | None, cells: list[t.Any], ciphers: list[Cipher],
+    reader: Reader, table: Table, address: tuple[t.Any, ...], codecs: t.Sequence[Codec], cells: list[t.Any], ciphers: list[Cipher],
     path: str | None,
 ) -> bytes | None:
     if not any(cells):
@@ -175,8 +175,7 @@ def _opened(
     stored: t.Any = cells[0] if len(cells) == 1 else tuple(cells)
     if path is not None:
         stored = _leaf(stored, path)
-    tried = [codec] if codec is not None else [CODECS["aes256gcm_base64"], CODECS["aes256gcm_raw"]]
-    for layout in tried:
+    for layout in codecs:
         for cipher in ciphers:
             plaintext = layout.open(cipher, stored)
             if plaintext is not None:

@@ -12,9 +12,10 @@ import re
 import typing as t
 
 from .._errors import ProfileError
-from .._keys.derivation import derivation_of
-from .._keys.material import DERIVATIONS
-from .._sealing.codecs import codec_named
+from .._keys.material import DERIVATIONS, KEY_SIZE_BYTES, Rule
+from .._sealing.aes_gcm import Codec
+from .._sealing.codecs import BUILT_IN, as_given, codec_name, codec_named
+from .._sealing.derivation import derivation_of
 from .known_profiles import KNOWN_PROFILES
 
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
@@ -46,13 +47,27 @@ class Profile(t.NamedTuple):
     service: str | None
     database: str | None
     state_dir: str
-    derivation: t.Any
+    derivation: Rule
+    derivation_spec: str | dict[str, t.Any]
     fields: tuple[Field, ...]
     ignore: tuple[tuple[str, str], ...]
     classes: tuple[tuple[str, str, str], ...]
     canary_row: str | None
     canary_required: bool
     rotate_path: str | None
+
+    def searched_codecs(self) -> tuple[Codec, ...]:
+        """Return the codecs of one part that are tried on every column: the built-in ones, and those that the fields name.
+
+        One that does not authenticate proves nothing where nobody said that it is at home, so it is not among them.
+        """
+        names = dict.fromkeys([*BUILT_IN, *(field.codec for field in self.fields)])
+        found = (codec_named(name) for name in names)
+        return tuple(codec for codec in found if len(codec.parts) == 1 and codec.is_authenticated)
+
+    def unauthenticated(self) -> list[Field]:
+        """Return the fields in which only the form of a plaintext tells the right key from a wrong one."""
+        return [field for field in self.fields if not codec_named(field.codec).is_authenticated]
 
     def class_of(self, table: str, column: str) -> str | None:
         """Name the class of secrets that a column holds, if its name tells."""
@@ -75,15 +90,17 @@ def build_profile(app: str, overrides: t.Mapping[str, t.Any] | None) -> Profile:
         if name not in merged:
             raise ProfileError(f"a profile has no option {name!r}; it has {', '.join(sorted(merged))}")
         merged[name] = value
-    if isinstance(merged["derivation"], dict):
-        derivation_of(merged["derivation"])
-    elif merged["derivation"] not in DERIVATIONS:
-        raise ProfileError(f"derivation {merged['derivation']!r} is not one of {', '.join(DERIVATIONS)}, nor a dictionary with kdf")
+    derivation = merged["derivation"]
+    if not isinstance(derivation, dict) and derivation not in DERIVATIONS:
+        raise ProfileError(f"derivation {derivation!r} is not one of {', '.join(DERIVATIONS)}, nor a dictionary with kdf")
     if not isinstance(merged["env_var"], str) or not _ENV_NAME.match(merged["env_var"]):
         raise ProfileError(f"env_var {merged['env_var']!r} is not the name of an environment variable")
     for name, kind in (("fields", list), ("ignore", list), ("classes", list), ("canary", (dict, type(None)))):
         if not isinstance(merged[name], kind):
             raise ProfileError(f"{name} of the profile is a {'list' if kind is list else 'dictionary'}, not {type(merged[name]).__name__}")
+    fields = tuple(_field(entry) for entry in merged["fields"])
+    rule = derivation_of(derivation) if isinstance(derivation, dict) else derivation
+    _require_key_sizes(fields, KEY_SIZE_BYTES if isinstance(rule, str) else rule.size_bytes)
     canary = merged["canary"] or {}
     return Profile(
         app=app,
@@ -92,8 +109,9 @@ def build_profile(app: str, overrides: t.Mapping[str, t.Any] | None) -> Profile:
         service=merged["service"],
         database=merged["database"],
         state_dir=str(merged["state_dir"]),
-        derivation=merged["derivation"],
-        fields=tuple(_field(entry) for entry in merged["fields"]),
+        derivation=rule,
+        derivation_spec=derivation,
+        fields=fields,
         ignore=tuple(_ignored(entry) for entry in merged["ignore"]),
         classes=tuple(_class(entry) for entry in merged["classes"]),
         canary_row=canary.get("row"),
@@ -109,7 +127,7 @@ def _field(entry: t.Any) -> Field:
     unknown = set(entry) - known
     if unknown:
         raise ProfileError(f"field of table {entry['table']}: no such option {', '.join(sorted(unknown))}")
-    codec = codec_named(str(entry.get("codec", "aes256gcm_base64")))
+    codec = codec_named(codec_name(entry.get("codec", "aes256gcm_base64")))
     if len(codec.parts) == 1:
         if not entry.get("column"):
             raise ProfileError(f"field of table {entry['table']}: codec {codec.name} needs column")
@@ -121,9 +139,24 @@ def _field(entry: t.Any) -> Field:
         columns = tuple(str(named[part]) for part in codec.parts)
         if entry.get("path"):
             raise ProfileError(f"field of table {entry['table']}: a path goes with a single column only")
+    if entry.get("path") and not codec.is_authenticated:
+        raise ProfileError(
+            f"field of table {entry['table']}: a place in JSON is found by what opens there, and this codec does not authenticate"
+        )
     return Field(
         str(entry["table"]), columns, codec.name, entry.get("path"), entry.get("class"), bool(entry.get("optional", False))
     )
+
+
+def _require_key_sizes(fields: t.Sequence[Field], size_bytes: int | None) -> None:
+    """Refuse a key that a codec cannot take: it would open nothing, and look like a wrong one."""
+    for field in fields:
+        wanted = codec_named(field.codec).key_bytes_wanted()
+        if wanted is not None and wanted != size_bytes:
+            raise ProfileError(
+                f"field {field}: its codec takes a key of {wanted} bytes, and derivation of the profile gives "
+                f"{size_bytes or 'any number of'} bytes; correct derivation, or say key in the codec"
+            )
 
 
 def _class(entry: t.Any) -> tuple[str, str, str]:
@@ -141,7 +174,7 @@ def _ignored(entry: t.Any) -> tuple[str, str]:
 def as_profile_entry(field: Field) -> dict[str, t.Any]:
     """Write a field as the user would in C(fields) of a profile."""
     parts = codec_named(field.codec).parts
-    entry: dict[str, t.Any] = {"table": field.table, "codec": field.codec}
+    entry: dict[str, t.Any] = {"table": field.table, "codec": as_given(field.codec)}
     if len(parts) == 1:
         entry["column"] = field.columns[0]
     else:

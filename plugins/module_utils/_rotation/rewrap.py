@@ -17,10 +17,11 @@ import typing as t
 
 from .._errors import ForeignValueError
 from .._sealing.aes_gcm import Cipher, Codec
-from .._sealing.codecs import CODECS, codec_named
+from .._sealing.codecs import BUILT_IN, codec_named
 from .._sealing.json_leaves import may_be_json, replace_leaves, text_of_json
 from .._stores.shapes import Rewrite, Table
-from .census import Reader
+from .column_count import the_one_that_opens
+from .counting import Reader
 from .profile import Field
 
 
@@ -75,6 +76,8 @@ class Rewrapper:
         The key that opened the last value is tried first. The function raises StoreError if what was just sealed does not
         open again to the same plaintext.
         """
+        if not codec.is_authenticated:
+            return self._renewing_the_only_one(codec)
         renewers = [(mark, codec.renewer(cipher, self._target, self._nonce_of)) for mark, cipher in self._sources]
         tally, counts, target = self._tally, self._tally.rewrapped, self._target
 
@@ -90,6 +93,23 @@ class Rewrapper:
                 tally.kept += 1
                 return stored
             return None
+
+        return renewed
+
+    def _renewing_the_only_one(self, codec: Codec) -> t.Callable[[t.Any], t.Any]:
+        """The same where only the form of the plaintext tells: a value that opens under two known keys is not decided for either."""
+        renewers = {mark: codec.renewer(cipher, self._target, self._nonce_of) for mark, cipher in self._sources}
+        tried, tally = [*self._sources, ("", self._target)], self._tally
+
+        def renewed(stored: t.Any) -> t.Any:
+            mark = the_one_that_opens(codec, tried, stored)
+            if mark is None:
+                return None
+            if not mark:
+                tally.kept += 1
+                return stored
+            tally.rewrapped[mark] = tally.rewrapped.get(mark, 0) + 1
+            return renewers[mark](stored)
 
         return renewed
 
@@ -112,40 +132,46 @@ class Rewrapper:
 
         Whatever opens is renewed, in any layout; what looks sealed and does not open is an error in a layout at home here.
         """
-        text, blob = CODECS["aes256gcm_base64"], CODECS["aes256gcm_raw"]
-        whole = any(field.path is None and field.codec == text.name for field in fields)
-        raw = any(field.codec == blob.name for field in fields)
-        renewed_text, renewed_blob = self.renewing(text), self.renewing(blob)
+        declared = [field.codec for field in fields if field.path is None]
+        codecs = [codec_named(name) for name in dict.fromkeys([*declared, *BUILT_IN])]
+        at_home = [codec for codec in codecs if codec.name in declared]
+        texts = [(codec, self.renewing(codec)) for codec in codecs if not codec.is_blob]
+        blobs = [(codec, self.renewing(codec)) for codec in codecs if codec.is_blob]
+        in_json = dict.fromkeys([*(field.codec for field in fields if field.path is not None), *declared, BUILT_IN[0]])
+        leaves = [(c, self.renewing(c)) for c in map(codec_named, in_json) if not c.is_blob and c.is_authenticated]
 
         def renewed_leaf(leaf: str) -> t.Any:
-            return renewed_text(leaf) if text.looks_sealed(leaf) else None
+            for codec, renewed in leaves:
+                new = renewed(leaf) if codec.looks_sealed(leaf) else None
+                if new is not None:
+                    return new
+            return None
 
         def of_blob(cell: bytes) -> bytes | None:
-            new = renewed_blob(cell)
-            if new is None:
-                new = renewed_text(cell)
-                if new is not None and new is not cell:
-                    new = new.encode("ascii")
-            if new is None:
-                as_json = text_of_json(cell)
-                new = None if as_json is None else replace_leaves(as_json, renewed_leaf).encode("utf-8")
-            return t.cast("bytes | None", new)
+            for unused_codec, renewed in (*blobs, *texts):
+                new = renewed(cell)
+                if new is not None:
+                    return new.encode("ascii") if isinstance(new, str) else t.cast("bytes", new)
+            as_json = text_of_json(cell)
+            return None if as_json is None else replace_leaves(as_json, renewed_leaf).encode("utf-8")
+
+        def of_text(cell: str) -> str | None:
+            for unused_codec, renewed in texts:
+                new = renewed(cell)
+                if new is not None:
+                    return t.cast("str", new)
+            return replace_leaves(cell, renewed_leaf) if may_be_json(cell) else None
 
         def rewrite_cell(address: t.Any, cell: t.Any) -> t.Any:
             if not cell:
                 return cell
             if isinstance(cell, str):
-                new = renewed_text(cell)
-                if new is not None:
-                    return new
-                if may_be_json(cell):
-                    new = replace_leaves(cell, renewed_leaf)
-                if new is None and whole and text.looks_sealed(cell):
+                new: t.Any = of_text(cell)
+                if new is None and any(not codec.is_blob and codec.looks_sealed(cell) for codec in at_home):
                     raise _ForeignCellError(fields[0], address)
             elif isinstance(cell, bytes):
-                new = of_blob(cell)
-                looks_sealed = (raw and blob.looks_sealed(cell)) or (whole and text.looks_sealed(cell.decode("latin-1")))
-                if new is None and looks_sealed:
+                new, as_latin = of_blob(cell), cell.decode("latin-1")
+                if new is None and any(codec.looks_sealed(cell if codec.is_blob else as_latin) for codec in at_home):
                     raise _ForeignCellError(fields[0], address)
             else:
                 new = None

@@ -30,6 +30,7 @@ else:
     CRYPTOGRAPHY_IMPORT_ERROR = None
 
 UNSOUND = "a value that was just sealed does not open again; is this machine sound? nothing was changed"
+_KEY_BYTES = 32
 _NONCE_BYTES = 12
 _TAG_BYTES = 16
 SMALLEST = _NONCE_BYTES + _TAG_BYTES
@@ -63,25 +64,41 @@ def _strictly_decoded(stored: t.Any) -> bytes:
 
 
 class Cipher:
-    """AES-256-GCM under one key; the key object is built once, which doubles the speed for small values."""
+    """AES-256-GCM under one key; the key object is built once, which doubles the speed for small values.
 
-    __slots__ = ("decrypt", "encrypt")
+    A codec that a profile describes starts from C(source), the key's bytes, and keeps what it makes of them in C(made).
+    """
+
+    __slots__ = ("decrypt", "encrypt", "made", "source")
 
     def __init__(self, key_bytes: bytes) -> None:
-        bound = AESGCM(key_bytes)
-        self.decrypt = bound.decrypt
-        self.encrypt = bound.encrypt
+        self.source = key_bytes
+        self.made: dict[t.Any, t.Any] = {}
+        self.decrypt: t.Callable[[bytes, bytes, bytes | None], bytes] = _refuse
+        self.encrypt: t.Callable[[bytes, bytes, bytes | None], bytes] = _refuse
+        if len(key_bytes) == _KEY_BYTES:
+            bound = AESGCM(key_bytes)
+            self.decrypt, self.encrypt = bound.decrypt, bound.encrypt
+
+
+def _refuse(unused_nonce: bytes, unused_content: bytes, unused_data: bytes | None) -> t.NoReturn:
+    """A key of another size opens nothing that lies in this room's own layouts."""
+    raise ValueError("not a key of 32 bytes")
 
 
 class Codec:
     """One format of sealed value.
 
     C(parts) names what a stored value consists of. With one part, C(stored) is the cell itself; with several, a tuple
-    of cells in that order.
+    of cells in that order. C(is_blob) says that it is bytes and no text, C(shortest) how long it is at least. Where
+    C(is_authenticated) is False, only the form of the plaintext tells the right key from a wrong one.
     """
 
     name = ""
     parts: tuple[str, ...] = ("value",)
+    is_blob = False
+    is_authenticated = True
+    shortest = SMALLEST_BASE64
 
     def looks_sealed(self, stored: t.Any) -> bool:
         """Tell whether the format fits, whatever the key."""
@@ -91,9 +108,13 @@ class Codec:
         """Return the authenticated plaintext, or None for any reason why not."""
         raise NotImplementedError
 
-    def seal(self, cipher: Cipher, plaintext: bytes, nonce_of: t.Callable[[int], bytes]) -> t.Any:
-        """Return a new stored value with a fresh nonce of C(nonce_of(size))."""
+    def seal(self, cipher: Cipher, plaintext: bytes, nonce_of: t.Callable[[int], bytes], like: t.Any = None) -> t.Any:
+        """Return a new stored value with a fresh nonce of C(nonce_of(size)), in the place of C(like)."""
         raise NotImplementedError
+
+    def key_bytes_wanted(self) -> int | None:
+        """Return how many bytes the master key must have, or None where any will do."""
+        return _KEY_BYTES
 
     def renewer(
         self, source: Cipher, target: Cipher, nonce_of: t.Callable[[int], bytes]
@@ -107,7 +128,7 @@ class Codec:
             plaintext = self.open(source, stored)
             if plaintext is None:
                 return None
-            sealed = self.seal(target, plaintext, nonce_of)
+            sealed = self.seal(target, plaintext, nonce_of, stored)
             if self.open(target, sealed) != plaintext:
                 raise StoreError(UNSOUND)
             return sealed
@@ -139,7 +160,7 @@ class Base64Codec(Codec):
         except (InvalidTag, ValueError, TypeError):
             return None
 
-    def seal(self, cipher: Cipher, plaintext: bytes, nonce_of: t.Callable[[int], bytes]) -> str:
+    def seal(self, cipher: Cipher, plaintext: bytes, nonce_of: t.Callable[[int], bytes], unused_like: t.Any = None) -> str:
         nonce = nonce_of(_NONCE_BYTES)
         return binascii.b2a_base64(nonce + cipher.encrypt(nonce, plaintext, None), newline=False).decode("ascii")
 
@@ -175,6 +196,8 @@ class RawCodec(Codec):
     """Nonce (12 bytes), ciphertext and tag as the bytes of a blob."""
 
     name = "aes256gcm_raw"
+    is_blob = True
+    shortest = SMALLEST
 
     def looks_sealed(self, stored: t.Any) -> bool:
         return isinstance(stored, bytes) and len(stored) >= SMALLEST
@@ -184,10 +207,10 @@ class RawCodec(Codec):
             return None
         try:
             return cipher.decrypt(stored[:_NONCE_BYTES], stored[_NONCE_BYTES:], None)
-        except InvalidTag:
+        except (InvalidTag, ValueError):
             return None
 
-    def seal(self, cipher: Cipher, plaintext: bytes, nonce_of: t.Callable[[int], bytes]) -> bytes:
+    def seal(self, cipher: Cipher, plaintext: bytes, nonce_of: t.Callable[[int], bytes], unused_like: t.Any = None) -> bytes:
         nonce = nonce_of(_NONCE_BYTES)
         return nonce + cipher.encrypt(nonce, plaintext, None)
 
@@ -219,7 +242,9 @@ class HexColumnsCodec(Codec):
         except (InvalidTag, ValueError, TypeError):
             return None
 
-    def seal(self, cipher: Cipher, plaintext: bytes, nonce_of: t.Callable[[int], bytes]) -> tuple[str, str, str]:
+    def seal(
+        self, cipher: Cipher, plaintext: bytes, nonce_of: t.Callable[[int], bytes], unused_like: t.Any = None
+    ) -> tuple[str, str, str]:
         nonce = nonce_of(_LONG_NONCE_HEX // 2)
         sealed = cipher.encrypt(nonce, plaintext, None).hex()
         return sealed[:-_TAG_HEX], nonce.hex(), sealed[-_TAG_HEX:]
