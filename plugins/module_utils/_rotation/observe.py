@@ -18,7 +18,7 @@ from .census import Census, Reader, take_census
 from .holders import Holder, Holders, find_holders
 from .installation import Installation
 from .plan import NEXT_STEPS, Sight, phase_of
-from .profile import as_profile_entry
+from .profile import Field, as_profile_entry
 
 _KEY_ROLES = ("active", "staged", "previous", "withdrawn")
 
@@ -78,7 +78,8 @@ class Observation:
     """Everything that was seen at one moment. C(census) is None where it was not asked for."""
 
     def __init__(
-        self, *, keys: Keys, process: str | None, pid: int | None, process_seen: bool, holders: Holders, census: Census | None
+        self, *, keys: Keys, process: str | None, pid: int | None, process_seen: bool, holders: Holders, census: Census | None,
+        unproven: t.Sequence[Field] = (),
     ) -> None:
         self.keys = keys
         self.process = process
@@ -86,6 +87,7 @@ class Observation:
         self.process_seen = process_seen
         self.holders = holders
         self.census = census
+        self._unproven = unproven
 
     @property
     def sight(self) -> Sight:
@@ -128,6 +130,11 @@ class Observation:
         for role in _KEY_ROLES:
             key = getattr(self.keys, role)
             found += [f"the {role} key {key.fingerprint} {doubt}" for doubt in (doubts_about(key) if key is not None else [])]
+        if self._unproven:
+            found.append(
+                f"what lies in {', '.join(map(str, self._unproven))} is encrypted without authentication: a wrong key is told from the right "
+                "one only by the form of what comes out, and a value that was tampered with is not noticed"
+            )
         if self.census is not None:
             if self.census.canary_expected and self.census.canary is None:
                 found.append("no integrity canary was found among the sealed values; the database may never have been initialized")
@@ -251,7 +258,10 @@ def observe(
             census = take_census(reader, installation.profile, known.ciphers())
         else:
             census = installation.database().read(lambda opened: take_census(opened, installation.profile, known.ciphers()))
-    return Observation(keys=known, process=process, pid=pid, process_seen=service is not None, holders=holders, census=census)
+    return Observation(
+        keys=known, process=process, pid=pid, process_seen=service is not None, holders=holders, census=census,
+        unproven=installation.profile.unauthenticated(),
+    )
 
 
 __all__ = ("Keys", "Observation", "census_rows", "observe", "read_keys")
