@@ -132,8 +132,8 @@ class Observation:
             found += [f"the {role} key {key.fingerprint} {doubt}" for doubt in (doubts_about(key) if key is not None else [])]
         if self._unproven:
             found.append(
-                f"what lies in {', '.join(map(str, self._unproven))} is encrypted without authentication: a wrong key is told from the right "
-                "one only by the form of what comes out, and a value that was tampered with is not noticed"
+                f"what lies in {', '.join(map(str, self._unproven))} is encrypted without authentication: a wrong key is told from the "
+                "right one only by the form of what comes out, and a value that was tampered with is not noticed"
             )
         if self.census is not None:
             if self.census.canary_expected and self.census.canary is None:

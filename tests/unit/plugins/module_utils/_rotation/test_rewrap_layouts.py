@@ -49,7 +49,8 @@ def profile(codec, **more):
 
 
 def test_a_described_layout_is_counted_and_rewrapped(rotation, make_database, dump, mark):
-    path = make_database(TABLE, [(INTO, (n, box("A", f"v{n}"), "plain")) for n in range(5)] + [(INTO, (9, None, "")), (INTO, (10, "", "x"))])
+    rows = [(n, box("A", f"v{n}"), "plain") for n in range(5)] + [(9, None, ""), (10, "", "x")]
+    path = make_database(TABLE, [(INTO, row) for row in rows])
     (counted,) = rotation.look(path, profile(BOX)).census.fields
     assert (counted.sealed, counted.empty, counted.unopened) == ({mark("A"): 5}, 2, 0)
     assert rotation.rewrap(path, profile(BOX)).rewrapped == 5
