@@ -20,7 +20,8 @@ from .._keys.keyring import key_file_text
 from .._keys.material import MasterKey
 from .._keys.shares import Share, combine_shares, parse_share, require_sharing
 from .._sealing.aes_gcm import Cipher
-from .._stores.urls import open_database
+from .._stores.database import Database
+from .._stores.urls import open_snapshot
 from .backups import read_note, sha256_of
 from .census import Census, take_census
 from .escrowing import AGE_MISSING, Runner
@@ -132,10 +133,9 @@ def look_up(
     keys = dict(known.by_fingerprint()) if known is not None else {}
     for key in [installation.key_from_file(path) for path in asked.get("key_files") or ()] + list(archive.opened.values()):
         keys.setdefault(key.fingerprint, key)
-    path = asked.get("of") or installation.database_path()
-    noted, warnings = _noted(path)
+    noted, warnings = _noted(asked.get("of") or installation.place().identity)
     # Without a key nothing can be counted; what is in the note was counted when the backup was made.
-    census = _census_of(installation, path, keys) if keys else None
+    census = _census_of(installation, asked.get("of"), keys) if keys else None
     counted = census.sealed if census is not None else {}
     archived = {note["fingerprint"]: note for note in archive.notes}
     opens = [
@@ -169,9 +169,10 @@ def _noted(path: str) -> tuple[dict[str, int], list[str]]:
     return keys, []
 
 
-def _census_of(installation: Installation, path: str, keys: t.Mapping[str, MasterKey]) -> Census:
+def _census_of(installation: Installation, path: str | None, keys: t.Mapping[str, MasterKey]) -> Census:
     ciphers = {mark: Cipher(key.reveal_bytes()) for mark, key in keys.items()}
-    return open_database(path).read(lambda reader: take_census(reader, installation.profile, ciphers))
+    database: Database = open_snapshot(path) if path else installation.database()
+    return database.read(lambda reader: take_census(reader, installation.profile, ciphers))
 
 
 def _unopened(census: Census) -> int:

@@ -20,8 +20,8 @@ import os
 import typing as t
 
 from .._errors import FileError, ServosError, StoreError
-from .._stores.sqlite_copy import check_integrity, copy_database, remove_database
-from .._stores.urls import open_database
+from .._stores.database import Database
+from .._stores.urls import form_of
 from .._system import files
 from .census import Census, take_census
 from .due import written
@@ -37,14 +37,14 @@ def keep_backups(
     result: dict[str, t.Any] = {"changed": True, "removed": [note["path"] for note in doomed]}
     result["_before"] = {"backups": _names(backup_dir, installation)}
     if write:
-        result["backup"] = _make_backup(
+        result["backup"], result["_warnings"] = _make_backup(
             installation, backup_dir=backup_dir, retention_days=retention_days, allow_empty=allow_empty, now=now
         )
         for note in doomed:
             _remove_backup(note)
         result["_after"] = {"backups": _names(backup_dir, installation)}
     else:
-        _refuse_useless(installation, read_keys(installation), installation.database().path, allow_empty=allow_empty)
+        _refuse_useless(installation, read_keys(installation), installation.database(), allow_empty=allow_empty)
         result["_after"] = {"backups": f"{result['_before']['backups']} and one more"}
     return result
 
@@ -68,12 +68,12 @@ def prune_backups(
 
 
 def _names(backup_dir: str, installation: Installation) -> list[str]:
-    return [note["path"] for note in list_backups(backup_dir, app=installation.profile.app, database=installation.database_path())]
+    return [note["path"] for note in list_backups(backup_dir, app=installation.profile.app, database=installation.place().identity)]
 
 
-def _refuse_useless(installation: Installation, keys: Keys, path: str, *, allow_empty: bool) -> Census:
+def _refuse_useless(installation: Installation, keys: Keys, database: Database, *, allow_empty: bool) -> Census:
     """Refuse a database that no known key opens: its copy would be no backup."""
-    with open_database(path).reading() as reader:
+    with database.reading() as reader:
         census = take_census(reader, installation.profile, keys.ciphers())
     census.refuse_foreign(keys.described())
     census.refuse_wrong_key(keys.described())
@@ -87,24 +87,25 @@ def _refuse_useless(installation: Installation, keys: Keys, path: str, *, allow_
 
 def _make_backup(
     installation: Installation, *, backup_dir: str, retention_days: float, allow_empty: bool, now: datetime.datetime
-) -> dict[str, t.Any]:
-    """Copy the database, check the copy, and write its note. Returns the note.
+) -> tuple[dict[str, t.Any], list[str]]:
+    """Copy the database, check the copy, and write its note. Returns the note, and what deserves a look.
 
     Raises:
         StoreError: no room, no database, the copy is damaged, or holds nothing sealed.
         ForeignValueError: the copy holds values that no known key opens.
     """
     keys = read_keys(installation)
-    database = installation.database()
+    place = installation.place()
+    place.open()
     is_new = files.ensure_private_directory(backup_dir) and not os.listdir(backup_dir)
     partial = clear_leftovers(backup_dir, installation)
     path = path_for(installation, backup_dir, now)
     try:
-        copy_database(database.path, partial)
-        check_integrity(partial)
-        census = _refuse_useless(installation, keys, partial, allow_empty=allow_empty)
+        warnings = place.copy_to(partial)
+        place.form.check(partial)
+        census = _refuse_useless(installation, keys, place.form.open(partial), allow_empty=allow_empty)
         note = write_note(
-            installation, path, database.path, content=partial, keys=census.sealed, census=census_rows(census, keys),
+            installation, path, content=partial, keys=census.sealed, census=census_rows(census, keys),
             retention_days=retention_days, now=now,
         )
         files.rename_file(partial, path)
@@ -114,8 +115,8 @@ def _make_backup(
             if is_new:
                 os.rmdir(backup_dir)
         raise
-    remove_database(partial)
-    return note
+    place.form.remove(partial)
+    return note, warnings
 
 
 def path_for(installation: Installation, backup_dir: str, now: datetime.datetime) -> str:
@@ -125,7 +126,7 @@ def path_for(installation: Installation, backup_dir: str, now: datetime.datetime
         StoreError: there is one already.
     """
     stamp = now.astimezone(datetime.timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")
-    path = os.path.join(backup_dir, f"{installation.profile.app}-{stamp}.db")
+    path = os.path.join(backup_dir, f"{installation.profile.app}-{stamp}{installation.place().form.suffix}")
     if os.path.lexists(path):
         raise StoreError(f"there is a backup {path} already; nothing was changed; run again")
     return path
@@ -134,7 +135,6 @@ def path_for(installation: Installation, backup_dir: str, now: datetime.datetime
 def write_note(
     installation: Installation,
     path: str,
-    database: str,
     *,
     keys: t.Mapping[str, int],
     census: t.Sequence[t.Mapping[str, t.Any]],
@@ -147,7 +147,7 @@ def write_note(
     note = {
         "app": installation.profile.app,
         "path": path,
-        "database": database,
+        "database": installation.place().identity,
         "created_at": written(now),
         "expires_at": written(now + datetime.timedelta(days=retention_days)),
         "sha256": sha256_of(content or path),
@@ -165,7 +165,7 @@ def write_note(
 
 def _partial_of(installation: Installation, backup_dir: str) -> str:
     """Name the file in which a backup of this database is made: always the same, so that a killed run leaves no trail of them."""
-    mark = hashlib.sha256(os.fsencode(installation.database_path())).hexdigest()[:16]
+    mark = hashlib.sha256(os.fsencode(installation.place().identity)).hexdigest()[:16]
     return os.path.join(backup_dir, f".{installation.profile.app}-{mark}.partial")
 
 
@@ -174,13 +174,14 @@ def clear_leftovers(backup_dir: str, installation: Installation) -> str:
 
     A note is written before its copy gets its name, and removed after it; one without a copy says nothing.
     """
+    form = installation.place().form
     partial = _partial_of(installation, backup_dir)
-    remove_database(partial)
+    form.remove(partial)
     files.clear_leftover_of(partial + ".json")
     files.remove_file(partial + ".json")
-    for path in (os.path.join(backup_dir, name[: -len(".json")]) for name in os.listdir(backup_dir) if name.endswith(".db.json")):
-        if not os.path.exists(path) and _is_of(read_note(path), installation.database_path()):
-            remove_database(path)  # a log that was set aside has its name before the file that it belongs to
+    for path in (os.path.join(backup_dir, name[: -len(".json")]) for name in os.listdir(backup_dir) if _is_note(name)):
+        if not os.path.exists(path) and _is_of(read_note(path), installation.place().identity):
+            form.remove(path)  # a log that was set aside has its name before the file that it belongs to
             files.remove_file(path + ".json")
     return partial
 
@@ -194,8 +195,13 @@ def read_note(path: str) -> dict[str, t.Any] | None:
     return note if isinstance(note, dict) else None
 
 
-def _is_of(note: t.Mapping[str, t.Any] | None, database: str) -> bool:
-    return note is not None and os.path.realpath(str(note.get("database"))) == database
+def _is_note(name: str) -> bool:
+    return name.endswith(".json") and form_of(name[: -len(".json")]) is not None
+
+
+def _is_of(note: t.Mapping[str, t.Any] | None, identity: str) -> bool:
+    recorded = str(note.get("database")) if note is not None else ""
+    return identity in (recorded, os.path.realpath(recorded))
 
 
 def list_backups(backup_dir: str, *, app: str, database: str | None = None) -> list[dict[str, t.Any]]:
@@ -208,7 +214,7 @@ def list_backups(backup_dir: str, *, app: str, database: str | None = None) -> l
     except OSError as error:
         raise FileError(f"cannot list {backup_dir}: {os.strerror(error.errno or 0)}") from None
     for name in names:
-        if not name.endswith(".db.json"):
+        if not _is_note(name):
             continue
         path = os.path.join(backup_dir, name[: -len(".json")])
         note = read_note(path)
@@ -223,7 +229,7 @@ def backups_by_key(installation: Installation, keys: Keys, backup_dir: str) -> l
     """List this database's backups: path, times, values by fingerprint, and the roles of the keys that open them."""
     roles = {mark: keys.role_of(mark) for mark in keys.by_fingerprint()}
     listed = []
-    for note in list_backups(backup_dir, app=installation.profile.app, database=installation.database_path()):
+    for note in list_backups(backup_dir, app=installation.profile.app, database=installation.place().identity):
         needed = dict(note.get("keys") or {})
         shown = {name: note.get(name) for name in ("path", "created_at", "expires_at")}
         listed.append(dict(shown, keys=needed, opens_with=[roles.get(mark, "none that is kept here") for mark in needed]))
@@ -238,7 +244,7 @@ def _expired(
     What was set aside is no newest backup: it is never restored by itself.
     """
     stamp = written(now)
-    notes = list_backups(backup_dir, app=installation.profile.app, database=installation.database_path())
+    notes = list_backups(backup_dir, app=installation.profile.app, database=installation.place().identity)
     whole = [note["path"] for note in notes if not note.get("is_set_aside")]
     spared = whole[:1] if spare_newest else []
     doomed = []
@@ -252,7 +258,9 @@ def _expired(
 
 def _remove_backup(note: t.Mapping[str, t.Any]) -> None:
     """Remove a backup and its note; the note last, since one without its backup is known for what it is."""
-    remove_database(note["path"])
+    form = form_of(note["path"])
+    if form is not None:
+        form.remove(note["path"])
     files.remove_file(note["path"] + ".json")
 
 

@@ -12,25 +12,10 @@ import typing as t
 
 from .._sealing.aes_gcm import Cipher
 from .._sealing.codecs import codec_named
+from .._stores.database import Reader
 from .._stores.shapes import Table
 from .column_count import ColumnCount, FieldCount, the_one_that_opens
 from .profile import Field, Profile
-
-
-class Reader(t.Protocol):
-    """What a store lends to a census."""
-
-    def tables(self) -> list[Table]:
-        """List the tables."""
-
-    def rows(self, table: Table, columns: t.Sequence[str]) -> t.Iterator[tuple[tuple[t.Any, ...], tuple[t.Any, ...]]]:
-        """Yield address and cells of each row."""
-
-    def long_columns(self, table: Table, columns: t.Sequence[str], *, text_bytes: int, blob_bytes: int) -> set[str]:
-        """Return the columns in which any cell is that long."""
-
-    def key_of(self, table: Table, address: tuple[t.Any, ...]) -> str:
-        """Say which row lies at an address."""
 
 
 class Canary:

@@ -261,7 +261,7 @@ def _refuse_retire(seen: Observation, active: MasterKey, *, allow_empty: bool) -
 
 def _refuse_unreadable(installation: Installation, backup_dir: str, doomed: t.Sequence[str], now: datetime.datetime) -> None:
     """Refuse to make a backup unreadable that is to be readable until its time has come."""
-    notes = list_backups(backup_dir, app=installation.profile.app, database=installation.database_path())
+    notes = list_backups(backup_dir, app=installation.profile.app, database=installation.place().identity)
     for note in notes:
         needed = [mark for mark in note.get("keys") or {} if mark in doomed]
         if needed and str(note.get("expires_at", "")) >= written(now):

@@ -12,15 +12,14 @@ Those are the data, the env file, the running process and the operator's keys.
 from __future__ import annotations
 
 import contextlib
-import os
 import typing as t
 
 from .._errors import EnvFileError, FileError, KeyFormatError, KeyMissingError, ProfileError, ServiceError
 from .._keys.envfile import EnvFile
 from .._keys.keyring import Keyring, key_file_text
 from .._keys.material import MasterKey, parse_key
-from .._stores.sqlite import SqliteDatabase
-from .._stores.urls import open_database, path_of
+from .._stores.database import Database, Place
+from .._stores.urls import place_of
 from .._system import files
 from .._system.processes import process_variable
 from .._system.services import CommandService, Runner, Service, SystemdService
@@ -50,21 +49,19 @@ class Installation:
         self._service_commands: t.Mapping[str, t.Any] = options.get("service_commands") or {}
         self._service: Service | None = None
 
-    def database(self) -> SqliteDatabase:
+    def place(self) -> Place:
+        """Return where the database is, or should be."""
+        if not self.database_url:
+            raise ProfileError(f"the profile {self.profile.app} has no database of its own; name one (database)")
+        return place_of(self.database_url)
+
+    def database(self) -> Database:
         """Return the store.
 
         Raises:
             StoreError: it is not there, or not what it should be.
         """
-        if not self.database_url:
-            raise ProfileError(f"the profile {self.profile.app} has no database of its own; name one (database)")
-        return open_database(self.database_url)
-
-    def database_path(self) -> str:
-        """Return where the database is, or should be."""
-        if not self.database_url:
-            raise ProfileError(f"the profile {self.profile.app} has no database of its own; name one (database)")
-        return os.path.realpath(path_of(self.database_url))
+        return self.place().open()
 
     def service(self) -> Service | None:
         """Return the service, or None where none is described (service_manager=none, or a profile without one).

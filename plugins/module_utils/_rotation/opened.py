@@ -140,12 +140,12 @@ def _rows(
 ) -> t.Iterator[OpenedRow]:
     table = next((found for found in reader.tables() if found.name == table_name), None)
     if table is None:
-        raise StoreError(f"the database {installation.database_path()} has no table {table_name}")
+        raise StoreError(f"the database {installation.place().name} has no table {table_name}")
     codecs = [_codecs_of(installation, table_name, column, path) for column in sealed]
     needed = list(dict.fromkeys([*(c for columns, unused_codecs in codecs for c in columns), *plain, *where]))
     missing = [column for column in needed if column not in table.columns]
     if missing:
-        raise StoreError(f"the table {table_name} of {installation.database_path()} has no column {', '.join(missing)}")
+        raise StoreError(f"the table {table_name} of {installation.place().name} has no column {', '.join(missing)}")
     wanted = {name: str(value) for name, value in where.items()}
     for address, cells in reader.rows(table, needed):
         row = dict(zip(needed, cells))

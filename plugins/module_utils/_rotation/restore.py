@@ -14,16 +14,7 @@ import os
 import typing as t
 
 from .._errors import ForeignValueError, ServosError, StoreError
-from .._stores.sqlite_copy import (
-    check_integrity,
-    copy_bytes,
-    copy_database,
-    overwrite_database,
-    remove_database,
-    rename_database,
-    replace_database,
-)
-from .._stores.urls import open_database
+from .._stores.database import Place
 from .._system import files
 from .._system.processes import pids_with_open_file
 from .._system.services import wait_until_settled
@@ -57,10 +48,10 @@ def restore_backup(
     keys = _verify_backup(note, installation)
     result: dict[str, t.Any] = {"changed": True, "backup": note}
     if target:
-        if os.path.realpath(target) == installation.database_path() or pids_with_open_file(target):
+        if os.path.realpath(target) == installation.place().identity or pids_with_open_file(target):
             raise StoreError(f"{target} is a database in use, not a scratch file; nothing was changed; name another target, or none")
         if write:
-            _restore_to_copy(note, target)
+            _restore_to_copy(installation.place(), note, target)
         return result
     service = installation.service()
     if not write:
@@ -72,7 +63,7 @@ def restore_backup(
         loss = loss_of(installation, note, keys)
         result["loss"] = loss.as_result()
         result["set_aside"] = _set_aside(installation, keys, backup_dir, retention_days, now, is_sound=not loss.unreadable)
-        _put_back(note, installation.database_path())
+        warnings = installation.place().put_back(note["path"])
     except ServosError:
         if service is not None and was_running:
             service.start(start_timeout_s)
@@ -83,21 +74,11 @@ def restore_backup(
         service.start(start_timeout_s)
         wait_until_settled(service, is_ready=lambda: True, settle_s=1, timeout_s=start_timeout_s)
     elif not fits:
-        result["_warnings"] = [
+        warnings.append(
             "the restored data is under another key than the env file holds, so the service was not started; "
             "run servos_key_rotate to bring it over"
-        ]
-    return dict(result, started=service is not None and fits)
-
-
-def _put_back(note: t.Mapping[str, t.Any], path: str) -> None:
-    """Put a backup in the place of a database: in one transaction of it where it is whole, else of its file."""
-    try:
-        check_integrity(path)
-    except StoreError:
-        replace_database(note["path"], path)
-        return
-    overwrite_database(note["path"], path)
+        )
+    return dict(result, _warnings=warnings, started=service is not None and fits)
 
 
 def _set_aside(
@@ -107,16 +88,14 @@ def _set_aside(
 
     It is listed and expires as a backup does, and is not restored by itself: it may be damaged, or open under no known key.
     """
-    path = installation.database_path()
-    if not os.path.exists(path):
+    place = installation.place()
+    if not place.exists():
         return None
     partial, kept = clear_leftovers(backup_dir, installation), path_for(installation, backup_dir, now)
     try:
-        sealed = _copied(installation, keys, path, partial) if is_sound else _copied_as_it_is(path, partial)
-        write_note(
-            installation, kept, path, content=partial, keys=sealed, census=[], retention_days=retention_days, now=now, is_set_aside=True
-        )
-        rename_database(partial, kept)
+        sealed = _copied(installation, keys, place, partial) if is_sound else _copied_as_it_is(place, partial)
+        write_note(installation, kept, content=partial, keys=sealed, census=[], retention_days=retention_days, now=now, is_set_aside=True)
+        place.form.rename(partial, kept)
     except ServosError:
         with contextlib.suppress(OSError, ServosError):  # what cannot be removed now goes before the next backup
             clear_leftovers(backup_dir, installation)
@@ -124,20 +103,20 @@ def _set_aside(
     return kept
 
 
-def _copied(installation: Installation, keys: Keys, path: str, partial: str) -> dict[str, int]:
-    """Copy a database as SQLite does, else as it is. Returns its values by the fingerprint that opens them."""
+def _copied(installation: Installation, keys: Keys, place: Place, partial: str) -> dict[str, int]:
+    """Take a snapshot of a database, else copy it as it is. Returns its values by the fingerprint that opens them."""
     try:
-        copy_database(path, partial)
-        with open_database(partial).reading() as reader:
+        place.copy_to(partial)
+        with place.form.open(partial).reading() as reader:
             return take_census(reader, installation.profile, keys.ciphers()).sealed
     except ServosError:
-        remove_database(partial)
-        return _copied_as_it_is(path, partial)
+        place.form.remove(partial)
+        return _copied_as_it_is(place, partial)
 
 
-def _copied_as_it_is(path: str, partial: str) -> dict[str, int]:
-    """Copy a damaged database before SQLite opens it for writing, which may throw away a log that it does not understand."""
-    copy_bytes(path, partial)
+def _copied_as_it_is(place: Place, partial: str) -> dict[str, int]:
+    """Copy a damaged database before it is opened for writing, which may throw away a log that nobody understands."""
+    place.copy_as_it_is(partial)
     return {}
 
 
@@ -148,7 +127,7 @@ def _choose_backup(backup_dir: str, installation: Installation, *, path: str | N
         StoreError: there is none.
     """
     app = installation.profile.app
-    notes = list_backups(backup_dir, app=app, database=None if path else installation.database_path())
+    notes = list_backups(backup_dir, app=app, database=None if path else installation.place().identity)
     if path:
         notes = [note for note in notes if os.path.abspath(note["path"]) == os.path.abspath(path)]
     else:
@@ -182,14 +161,14 @@ def _verify_backup(note: t.Mapping[str, t.Any], installation: Installation) -> K
     return keys
 
 
-def _restore_to_copy(note: t.Mapping[str, t.Any], target: str) -> None:
+def _restore_to_copy(place: Place, note: t.Mapping[str, t.Any], target: str) -> None:
     """Write a backup to a new database file, 0600, in a private directory; replace an earlier one of that name."""
     if not os.path.isdir(os.path.dirname(target)):
         files.ensure_private_directory(os.path.dirname(target))
     partial = target + ".partial"
-    remove_database(partial)
-    copy_database(note["path"], partial)
-    remove_database(target)
+    place.form.remove(partial)
+    place.form.copy(note["path"], partial)
+    place.form.remove(target)
     files.rename_file(partial, target)
 
 

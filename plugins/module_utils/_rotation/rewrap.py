@@ -19,17 +19,10 @@ from .._errors import ForeignValueError
 from .._sealing.aes_gcm import Cipher, Codec
 from .._sealing.codecs import BUILT_IN, codec_named
 from .._sealing.json_leaves import may_be_json, replace_leaves, text_of_json
+from .._stores.database import Writer
 from .._stores.shapes import Rewrite, Table
 from .column_count import the_one_that_opens
-from .counting import Reader
 from .profile import Field
-
-
-class Writer(Reader, t.Protocol):
-    """What a store lends to a rewrap."""
-
-    def rewrite(self, table: Table, rewrites: t.Sequence[Rewrite], *, in_python: bool, progress: t.Callable[[int], None]) -> None:
-        """Replace columns of every row by what their functions return."""
 
 
 class Tally:

@@ -40,11 +40,11 @@ _CANNOT_OPEN = "unable to open database file"
 class SqliteDatabase:
     """One existing database file. Never creates one."""
 
-    scheme = "sqlite"
+    is_remote = False
 
     def __init__(self, path: str) -> None:
         # SQLite keeps its log beside the file itself, not beside a link to it.
-        self.path = os.path.realpath(path)
+        self.path = self.name = os.path.realpath(path)
         self._check_file()
 
     def _check_file(self) -> None:

@@ -8,13 +8,34 @@
 
 from __future__ import annotations
 
+import os
+
 from .._errors import StoreError
-from .sqlite import SqliteDatabase
+from .database import Database, Place, SnapshotForm
+from .sqlite_file import SqliteFile, SqliteSnapshots
+
+# By the end of the file's name; every form that any place has.
+_FORMS: dict[str, SnapshotForm] = {form.suffix: form for form in (SqliteSnapshots(),)}
 
 
-def open_database(url: str) -> SqliteDatabase:
-    """Return the store of an existing database; see C(path_of)."""
-    return SqliteDatabase(path_of(url))
+def place_of(url: str) -> Place:
+    """Return where the database of a URL is, whether there is one or not."""
+    return SqliteFile(path_of(url))
+
+
+def open_database(url: str) -> Database:
+    """Return an existing database."""
+    return place_of(url).open()
+
+
+def form_of(path: str) -> SnapshotForm | None:
+    """Return the form of the snapshot that a file is by its name, or None where it is no name of a snapshot."""
+    return _FORMS.get(os.path.splitext(path)[1])
+
+
+def open_snapshot(path: str) -> Database:
+    """Return a snapshot, or another database file on this host, to read."""
+    return (form_of(path) or SqliteSnapshots()).open(path)
 
 
 def path_of(url: str) -> str:
@@ -38,4 +59,4 @@ def path_of(url: str) -> str:
     return path.split("?", 1)[0]
 
 
-__all__ = ("open_database", "path_of")
+__all__ = ("form_of", "open_database", "open_snapshot", "path_of", "place_of")

@@ -15,7 +15,7 @@ import pytest
 from ansible_collections.servos.ops.plugins.module_utils._errors import FileError, StoreError
 from ansible_collections.servos.ops.plugins.module_utils._rotation import backups
 from ansible_collections.servos.ops.plugins.module_utils._rotation.restore import restore_backup
-from ansible_collections.servos.ops.plugins.module_utils._stores import sqlite_copy
+from ansible_collections.servos.ops.plugins.module_utils._stores import sqlite_copy, sqlite_file
 from ansible_collections.servos.ops.plugins.module_utils._system import files
 
 NOW = datetime.datetime(2026, 6, 1, 12, 0, 0, 123456, tzinfo=datetime.timezone.utc)
@@ -70,7 +70,7 @@ def killed_at(work, owner, name, count):
 
 
 MOMENTS = {
-    "the copy is whole": (backups, "check_integrity", 1),
+    "the copy is whole": (sqlite_file, "check_integrity", 1),
     "the note is being written": (files.os, "replace", 1),
     "the note has not its name": (files.os, "replace", 2),
     "the note has its name, the copy has not": (files.os, "replace", 3),
@@ -89,9 +89,9 @@ def test_the_next_backup_clears_what_a_killed_one_left(installation, place, owne
 
 def damage(installation):
     """Spoil the database, and put a log beside it that belongs to it."""
-    with open(installation.database_path(), "r+b") as stream:
+    with open(installation.place().identity, "r+b") as stream:
         stream.write(b"\xff" * 100)
-    with open(installation.database_path() + "-wal", "wb") as stream:
+    with open(installation.place().identity + "-wal", "wb") as stream:
         stream.write(b"its log")
 
 
@@ -105,7 +105,7 @@ def test_the_next_restore_clears_what_a_killed_one_had_half_set_aside(installati
     assert names(place) == sorted([NAME, f"{NAME}.json", kept, f"{kept}-wal", f"{kept}.json"])
     assert (place / kept).read_bytes()[:100] == b"\xff" * 100
     assert (place / f"{kept}-wal").read_bytes() == b"its log"
-    assert not os.path.exists(installation.database_path() + "-wal")
+    assert not os.path.exists(installation.place().identity + "-wal")
 
 
 def test_what_is_set_aside_never_takes_the_place_of_another_file(installation, place):
@@ -113,7 +113,7 @@ def test_what_is_set_aside_never_takes_the_place_of_another_file(installation, p
     damage(installation)
     there = os.path.join(str(place), NAME)
     with pytest.raises(StoreError, match="File exists"):
-        sqlite_copy.copy_bytes(installation.database_path(), there)
+        sqlite_copy.copy_bytes(installation.place().identity, there)
     assert os.path.getsize(there) > 4096
 
 

@@ -18,6 +18,7 @@ from ansible_collections.servos.ops.plugins.module_utils._errors import ForeignV
 from ansible_collections.servos.ops.plugins.module_utils._keys.material import parse_key
 from ansible_collections.servos.ops.plugins.module_utils._rotation import backups
 from ansible_collections.servos.ops.plugins.module_utils._rotation.restore import restore_backup
+from ansible_collections.servos.ops.plugins.module_utils._stores import sqlite_file
 
 KEYS = {"A": b"\xaa" * 32, "S": b"\x5e" * 32, "X": b"\x66" * 32}
 NOW = datetime.datetime(2026, 6, 1, 12, 0, 0, 123456, tzinfo=datetime.timezone.utc)
@@ -113,7 +114,7 @@ def test_a_copy_that_turns_out_damaged_is_not_kept(place, monkeypatch):
     def damaged(path):
         raise StoreError(path + " is damaged")
 
-    monkeypatch.setattr(backups, "check_integrity", damaged)
+    monkeypatch.setattr(sqlite_file, "check_integrity", damaged)
     with pytest.raises(StoreError, match="damaged"):
         keep(place)
     assert not os.path.exists(place[1])
@@ -154,7 +155,7 @@ def test_a_new_backup_removes_the_old_ones_only_once_it_is_there(place, monkeypa
     def damaged(path):
         raise StoreError("damaged")
 
-    monkeypatch.setattr(backups, "check_integrity", damaged)
+    monkeypatch.setattr(sqlite_file, "check_integrity", damaged)
     with pytest.raises(StoreError):
         keep(place, later(days=9))
     monkeypatch.undo()
