@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import json
 import typing as t
 
 from .._errors import ProfileError
@@ -27,6 +28,8 @@ class KeySchedule:
         self.size, self._more = size, more
         self._slice: tuple[int, int] | None = None
         self._derivation: Derivation | None = None
+        # What is derived once serves every codec that derives in the same way.
+        self._mark = json.dumps([spec, size, more], sort_keys=True)
         if spec is None:
             return
         if not isinstance(spec, dict):
@@ -50,7 +53,7 @@ class KeySchedule:
 
     def of(self, cipher: Cipher, salt: bytes) -> tuple[bytes | None, bytes]:
         """Return key and what follows it; None where the master key does not give that many bytes."""
-        known = cipher.made.setdefault(self, {})
+        known = cipher.made.setdefault(self._mark, {})
         if salt not in known:
             if len(known) >= _REMEMBERED:
                 known.clear()

@@ -299,6 +299,7 @@ def _require_parts(parts: t.Sequence[str], option: str) -> None:
 
 
 __all__ = (
+    "ENCODINGS",
     "PARTS",
     "ColumnsLayout",
     "Encoding",

@@ -40,6 +40,8 @@ PURE = {
     "_sealing/ciphers",
     "_sealing/derivation",
     "_sealing/fernet",
+    "_sealing/guessed_layouts",
+    "_sealing/guessing",
     "_sealing/json_leaves",
     "_sealing/key_schedule",
     "_sealing/layout_codec",

@@ -220,7 +220,7 @@ def test_seals_anew_under_another_key_in_the_same_form(make, spec):
 def test_a_changed_value_does_not_open_where_the_layout_authenticates(make, spec):
     codec, stored = codec_of(spec), make(KEY, TEXT)
     last = stored[0] if isinstance(stored, tuple) else stored
-    changed = last[:-3] + (bytes([last[-3] ^ 1]) if isinstance(last, bytes) else "0" if last[-3] != "0" else "1") + last[-2:]
+    changed = last[:-8] + (bytes([last[-8] ^ 1]) if isinstance(last, bytes) else "0" if last[-8] != "0" else "1") + last[-7:]
     opened = codec.open(Cipher(KEY), (changed, *stored[1:]) if isinstance(stored, tuple) else changed)
     assert opened is None or not codec.is_authenticated
     assert opened != TEXT or spec.get("json")  # in Base64 of JSON, the end is not the value's

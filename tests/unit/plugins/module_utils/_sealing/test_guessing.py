@@ -1,0 +1,100 @@
+# Copyright (c) 2026, servos.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Layouts are found from a few values and the key's text; the values are sealed by other libraries."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+
+import pytest
+from ansible_collections.servos.ops.plugins.module_utils._sealing.guessing import Guesser
+
+layouts = pytest.importorskip("test_layout_codec")
+
+TEXTS = [b"first secret", "zwölf".encode(), b'{"user": "u", "password": "p"}', b"a" * 40]
+RAW = layouts.KEY
+# For each layout of the other test: its maker, and the text of a key from which it can be found without being told anything.
+FOUND = {
+    name: (make, spec)
+    for name, (make, spec) in layouts.LAYOUTS.items()
+    if not spec.get("key") and not spec.get("aad") and not spec.get("columns")
+}
+
+
+@pytest.mark.parametrize(("make", "spec"), FOUND.values(), ids=FOUND)
+@pytest.mark.parametrize("written", [bytes.hex, lambda raw: base64.urlsafe_b64encode(raw).decode()], ids=["hex", "base64url"])
+def test_finds_the_layout_under_a_raw_key(make, spec, written):
+    guess = Guesser(written(RAW)).cells([make(RAW, text) for text in TEXTS])
+    assert guess is not None
+    assert (guess.codec["cipher"], guess.opened, guess.tried) == (spec["cipher"], 4, 4)
+    assert guess.is_proven == ("oracle" not in spec)
+    assert guess.derivation["kdf"] == "raw"
+
+
+def sha256_of(text):
+    return hashlib.sha256(text.encode()).digest()
+
+
+DERIVED = {
+    "SHA-256": (sha256_of, {"kdf": "sha256"}),
+    "SHA-512, half": (lambda text: hashlib.sha512(text.encode()).digest()[:32], {"kdf": "sha256", "hash": "sha512", "bytes": 32}),
+    "scrypt with the salt of the manual": (
+        lambda text: hashlib.scrypt(text.encode(), salt=b"salt", n=16384, r=8, p=1, dklen=32), {"kdf": "scrypt", "salt": "salt"}
+    ),
+    "the text itself": (lambda text: text.encode(), {"kdf": "raw", "text": "utf8", "bytes": 32}),
+}
+
+
+@pytest.mark.parametrize(("derive", "spec"), DERIVED.values(), ids=DERIVED)
+def test_finds_the_derivation(derive, spec):
+    text = "correct horse battery staple 32!"
+    guess = Guesser(text).cells([layouts.plain_gcm(derive(text), plaintext) for plaintext in TEXTS])
+    assert guess is not None
+    assert (guess.derivation, guess.codec["layout"], guess.is_proven) == (spec, ["nonce", "ciphertext", "tag"], True)
+
+
+@pytest.mark.parametrize("name", ["AES-GCM, PBKDF2 with a salt a value", "AES-CBC, key and IV by OpenSSL's way"])
+def test_finds_what_is_stretched_for_each_value(name):
+    make, spec = layouts.LAYOUTS[name]
+    guess = Guesser("a passphrase").cells([make(b"a passphrase", text) for text in TEXTS])
+    assert guess is not None
+    assert guess.derivation == {"kdf": "raw", "text": "utf8"}
+    assert guess.codec["key"] == dict(spec["key"])
+    assert guess.opened == 4
+
+
+def test_finds_values_in_several_columns():
+    rows = []
+    for text in TEXTS:
+        nonce = os.urandom(16)
+        sealed, tag = layouts.gcm(RAW, text, nonce)
+        rows.append({"id": "x", "encrypted_value": sealed.hex(), "iv": nonce.hex(), "auth_tag": tag.hex(), "name": "n"})
+    (guess,) = Guesser(RAW.hex()).rows(rows)
+    assert guess.columns == ("encrypted_value", "iv", "auth_tag")
+    assert (guess.codec["columns"], guess.codec["nonce_bytes"], guess.is_proven) == (["ciphertext", "nonce", "tag"], 16, True)
+
+
+NOTHING = {
+    "prose": ["hello", "world", "again"],
+    "noise in Base64": [base64.b64encode(os.urandom(60)).decode() for unused in range(4)],
+    "noise": [os.urandom(64)] * 3,
+    "empty": [""],
+    "no texts": [None, 3],
+    "pieces": ["a:b:c"] * 4,
+}
+
+
+@pytest.mark.parametrize("cells", NOTHING.values(), ids=NOTHING)
+def test_finds_nothing_where_nothing_is(cells):
+    assert Guesser(RAW.hex()).cells(cells) is None
+
+
+def test_a_wrong_key_finds_nothing():
+    assert Guesser("00" * 32).cells([layouts.plain_gcm(RAW, text) for text in TEXTS]) is None
+
+
+def test_two_values_prove_nothing_without_authentication():
+    assert Guesser(RAW.hex()).cells([layouts.node_tutorial(RAW, text) for text in TEXTS[:2]]) is None
