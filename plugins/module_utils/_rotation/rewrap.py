@@ -148,8 +148,10 @@ class Rewrapper:
             as_json = text_of_json(cell)
             return None if as_json is None else replace_leaves(as_json, renewed_leaf).encode("utf-8")
 
-        def of_text(cell: str) -> str | None:
-            for unused_codec, renewed in texts:
+        renewed_first = texts[0][1]  # called for itself: for short values the calls cost as much as the cipher
+
+        def of_other_text(cell: str) -> str | None:
+            for unused_codec, renewed in texts[1:]:
                 new = renewed(cell)
                 if new is not None:
                     return t.cast("str", new)
@@ -159,7 +161,10 @@ class Rewrapper:
             if not cell:
                 return cell
             if isinstance(cell, str):
-                new: t.Any = of_text(cell)
+                new: t.Any = renewed_first(cell)
+                if new is not None:
+                    return new
+                new = of_other_text(cell)
                 if new is None and any(not codec.is_blob and codec.looks_sealed(cell) for codec in at_home):
                     raise _ForeignCellError(fields[0], address)
             elif isinstance(cell, bytes):
