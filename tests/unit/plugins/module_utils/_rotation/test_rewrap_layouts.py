@@ -136,6 +136,27 @@ def test_unauthenticated_values_are_not_looked_for_elsewhere(rotation, make_data
     assert rotation.look(path, profile(CBC)).census.undeclared == ()
 
 
+HEX_GCM = {"cipher": "aes-256-gcm", "layout": ["nonce", "ciphertext", "tag"], "encoding": "hex"}
+OTHER_LOOK = base64.b64encode(b"\xfb" * 60).decode()
+
+
+def test_what_looks_like_another_layout_is_plain_in_a_described_column(rotation, make_database):
+    nonce = os.urandom(12)
+    sealed, tag = AES.new(KEYS["A"], AES.MODE_GCM, nonce=nonce).encrypt_and_digest(b"v")
+    rows = [(1, (nonce + sealed + tag).hex(), ""), (2, OTHER_LOOK, "")]
+    path = make_database(TABLE, [(INTO, row) for row in rows])
+    (counted,) = rotation.look(path, profile(HEX_GCM, **{"class": "tokens"})).census.fields
+    assert (sum(counted.sealed.values()), counted.plain, counted.unopened) == (1, 1, 0)
+
+
+def test_what_looks_sealed_in_a_column_of_blobs_is_foreign(rotation, make_database, blob):
+    path = make_database("CREATE TABLE t (id INTEGER PRIMARY KEY, secret BLOB, note TEXT);", [
+        (INTO, (1, blob("A", "v"), "")), (INTO, (2, OTHER_LOOK, "")), (INTO, (3, "plain", "")),
+    ])
+    (counted,) = rotation.look(path, profile("aes256gcm_raw")).census.fields
+    assert (sum(counted.sealed.values()), counted.plain, counted.unopened) == (1, 1, 1)
+
+
 WRONG = {
     "a key of another size": (dict(profile({"cipher": "aes-128-gcm", "layout": ["nonce", "ciphertext"]})), "takes a key of 16 bytes"),
     "a key of any size": (dict(profile(BOX), derivation={"kdf": "raw", "text": "utf8"}), "gives any number of bytes"),
