@@ -22,7 +22,7 @@ from .._errors import KeyFormatError
 
 KEY_SIZE_BYTES = 32
 ENCODINGS = ("base64", "hex")
-DERIVATIONS = ("raw32", "hex_or_sha256")
+DERIVATIONS = ("raw32", "hex_or_sha256", "sha256")
 
 _FINGERPRINT_DOMAIN = b"servos.ops master key fingerprint v1\x00"
 _HEX_64 = re.compile(r"[0-9a-fA-F]{64}\Z")
@@ -122,7 +122,8 @@ def parse_key(text: str, *, derivation: Rule, encoding: str = "auto", where: str
     Args:
         text: as it stands in the env file or key file; never trimmed here.
         derivation: V(raw32), the text is 32 bytes in hex or Base64; V(hex_or_sha256), Provara's rule: exactly 64
-            hex digits are those 32 bytes, any other text is SHA-256 of its UTF-8 form; or a profile's own rule.
+            hex digits are those 32 bytes, any other text is SHA-256 of its UTF-8 form; V(sha256), Pika's: any text at all
+            is; or a profile's own rule.
         encoding: V(auto), V(base64) or V(hex); another than the text's own is an error. Only for V(raw32).
         where: what holds the text, for the error message.
 
@@ -134,8 +135,8 @@ def parse_key(text: str, *, derivation: Rule, encoding: str = "auto", where: str
     """
     if not text:
         raise KeyFormatError(f"{where} is empty; it must hold the master key")
-    if derivation == "hex_or_sha256":
-        if _HEX_64.match(text):
+    if derivation in ("hex_or_sha256", "sha256"):
+        if derivation == "hex_or_sha256" and _HEX_64.match(text):
             return MasterKey(key_bytes=bytes.fromhex(text), text=text, encoding="hex")
         derived = hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
         return MasterKey(key_bytes=derived, text=text, encoding="passphrase")

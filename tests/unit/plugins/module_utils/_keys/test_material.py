@@ -166,6 +166,19 @@ def test_provara_derives_hex_or_sha256(text, key_bytes, encoding):
     assert key.encoding == encoding
 
 
+@pytest.mark.parametrize(
+    ("text", "hexed"),
+    [
+        pytest.param("abc", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", id="FIPS-180-vector"),
+        pytest.param("abc\n", "edeaaff3f1774ad2888673770c6d64097e391bc362d7d6fb34982ddf0efd18cb", id="line-end-counts"),
+        pytest.param("00" * 32, "60e05bd1b195af2f94112fa7197a5c88289058840ce7c6df9693756bc6250f55", id="hex-is-text-too"),
+    ],
+)
+def test_pika_derives_sha256_of_any_text(text, hexed):
+    key = parse(text, derivation="sha256")
+    assert (key.reveal_bytes().hex(), key.reveal_text(), key.encoding) == (hexed, text, "passphrase")
+
+
 def test_provara_hashes_bytes_that_are_not_utf_8_as_they_are():
     key = parse(b"\xff\xfe!".decode("utf-8", "surrogateescape"), derivation="hex_or_sha256")
     assert key.reveal_bytes() == hashlib.sha256(b"\xff\xfe!").digest()
