@@ -24,18 +24,25 @@ import urllib.parse
 from .._errors import ApiError, NoAnswerYetError, UnknownOutcomeError
 
 _BODY_LIMIT_BYTES = 1024 * 1024
+_PIECE_BYTES = 256 * 1024
+_PLAIN_HEADER = re.compile(r"[\x20-\x7e]*\Z")
 # RFC 6750, section 2.1; http.client would quote anything else in its exception.
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/:|-]+=*\Z")
 
 
 class Answer(t.NamedTuple):
-    """Status, content type (lower case, without parameters), the JSON document if it is one, and the text."""
+    """Status, content type (lower case, without parameters), the JSON document if it is one, and the text.
+
+    C(headers) are by name in lower case, the last of a name; C(cookies) are what C(Set-Cookie) sets, by name.
+    """
 
     status: int
     content_type: str
     document: t.Any
     text: str
     location: str
+    headers: t.Mapping[str, str] = {}
+    cookies: t.Mapping[str, str] = {}
 
 
 def request(
@@ -46,6 +53,10 @@ def request(
     body: t.Mapping[str, t.Any] | None,
     timeout_s: float,
     ca_path: str | None = None,
+    headers: t.Mapping[str, str] | None = None,
+    verify: bool = True,
+    ca_option: str = "api_ca_file",
+    sink: t.Callable[[bytes], None] | None = None,
 ) -> Answer:
     """Send one request and read its answer.
 
@@ -54,6 +65,11 @@ def request(
         token: sent as C(Authorization: Bearer).
         timeout_s: for connecting, and for each wait on the connection.
         ca_path: PEM file of the authorities to trust instead of the system's.
+        headers: what else to send; neither names nor values may have line ends.
+        verify: False takes any certificate.
+        ca_option: the option that names C(ca_path), for messages.
+        sink: is given the body of a 200 that is neither JSON nor HTML, piece by piece; C(text) is empty then. What it raises
+            ends the request.
 
     Raises:
         ApiError: nothing was sent: no connection, a certificate that does not verify, plain HTTP to another host.
@@ -72,26 +88,32 @@ def request(
         raise ApiError(f"{where} is plain HTTP to another host, and master keys would cross the network in clear; use https")
     if token is not None and not _TOKEN.match(token):
         raise ApiError(f"the token for {where} is not one word of letters, digits and . _ ~ + / : | -; nothing was sent; correct its file")
-    connection = _connection(parts, host, timeout_s, ca_path, where)
-    headers = {"Accept": "application/json", "Connection": "close"}
+    sent = dict(headers or {}, Accept="application/json", Connection="close")
+    if any(not _PLAIN_HEADER.match(text) for text in sent.values()):
+        raise ApiError(f"a header for {where} has characters that no header may have; nothing was sent")
+    connection = _connection(parts, host, timeout_s, ca_path, where, verify=verify, ca_option=ca_option)
     if token:
-        headers["Authorization"] = f"Bearer {token}"
+        sent["Authorization"] = f"Bearer {token}"
     content = None
     if body is not None:
-        headers["Content-Type"] = "application/json"
+        sent["Content-Type"] = "application/json"
         content = json.dumps(body).encode("utf-8")
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     try:
         try:
             connection.connect()
         except ssl.SSLError as error:
-            raise ApiError(f"the TLS connection to {where} failed ({error.reason}); nothing was sent; see api_ca_file") from None
+            raise ApiError(f"the TLS connection to {where} failed ({error.reason}); nothing was sent; see {ca_option}") from None
         except OSError as error:
             raise ApiError(f"no connection to {where} ({error.strerror or type(error).__name__}); nothing was sent") from None
         try:
-            connection.request(method, target, body=content, headers=headers)
+            connection.request(method, target, body=content, headers=sent)
             reply = connection.getresponse()
-            raw = reply.read(_BODY_LIMIT_BYTES)
+            raw = b"" if sink is not None and _is_file(reply) else reply.read(_BODY_LIMIT_BYTES)
+            if sink is not None and _is_file(reply):
+                for piece in iter(lambda: reply.read(_PIECE_BYTES), b""):
+                    raw = piece[:1]  # something came, which is all that is asked below
+                    sink(piece)
         except http.client.InvalidURL:
             raise ApiError(f"the URL at {where} has white space or control characters; nothing was sent; correct it") from None
         except (OSError, http.client.HTTPException) as error:
@@ -106,18 +128,21 @@ def request(
             raise UnknownOutcomeError(f"the connection to {where} broke after the request had gone out (in the middle of the answer)")
     finally:
         connection.close()
-    return _answer(reply, raw)
+    return _answer(reply, raw if sink is None or not _is_file(reply) else b"")
 
 
 def _connection(
-    parts: urllib.parse.SplitResult, host: str, timeout_s: float, ca_path: str | None, where: str
+    parts: urllib.parse.SplitResult, host: str, timeout_s: float, ca_path: str | None, where: str, *, verify: bool, ca_option: str
 ) -> http.client.HTTPConnection:
     if parts.scheme == "http":
         return http.client.HTTPConnection(host, parts.port, timeout=timeout_s)
     try:
         context = ssl.create_default_context(cafile=ca_path or None)
     except (OSError, ssl.SSLError):
-        raise ApiError(f"{ca_path} holds no certificates that can be read (api_ca_file); nothing was sent to {where}") from None
+        raise ApiError(f"{ca_path} holds no certificates that can be read ({ca_option}); nothing was sent to {where}") from None
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
     return http.client.HTTPSConnection(host, parts.port, timeout=timeout_s, context=context)
 
 
@@ -136,8 +161,28 @@ def _answer(reply: http.client.HTTPResponse, raw: bytes) -> Answer:
         document = json.loads(text)
     except ValueError:
         document = None
-    content_type = (reply.getheader("Content-Type") or "").split(";")[0].strip().lower()
-    return Answer(reply.status, content_type, document, text, reply.getheader("Location") or "")
+    headers = {name.lower(): value for name, value in reply.getheaders()}
+    return Answer(
+        reply.status, _content_type(reply), document, text, reply.getheader("Location") or "", headers,
+        dict(_cookies(reply.headers.get_all("Set-Cookie") or [])),
+    )
+
+
+def _content_type(reply: http.client.HTTPResponse) -> str:
+    return (reply.getheader("Content-Type") or "").split(";")[0].strip().lower()
+
+
+def _is_file(reply: http.client.HTTPResponse) -> bool:
+    kind = _content_type(reply)
+    return reply.status == 200 and "json" not in kind and "html" not in kind
+
+
+def _cookies(lines: t.Iterable[str]) -> t.Iterator[tuple[str, str]]:
+    """Read name and value of each cookie as they stand; one that is being deleted has an empty value. Source: RFC 6265, 5.2."""
+    for line in lines:
+        name, separator, value = line.split(";")[0].partition("=")
+        if separator and name.strip() and value.strip():
+            yield name.strip(), value.strip()
 
 
 __all__ = ("Answer", "request")

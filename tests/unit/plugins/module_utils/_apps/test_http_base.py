@@ -248,6 +248,10 @@ def test_a_certificate_that_does_not_verify_means_that_nothing_was_sent(server, 
     assert server.seen == []
 
 
+def test_a_certificate_is_taken_as_it_is_where_that_is_asked_for(server, tls):
+    assert post(f"https://127.0.0.1:{tls}/", verify=False).status == 200
+
+
 def test_https_to_a_server_without_tls_sends_nothing(server):
     with pytest.raises(ApiError, match="nothing was sent"):
         post(server.url.replace("http:", "https:"))
@@ -261,3 +265,62 @@ def test_authorities_that_cannot_be_read_are_named(server, tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(ApiError, match="api_ca_file"):
         post("https://localhost:1/", ca_path=str(path))
+
+
+def test_headers_go_out_and_come_back(server):
+    server.headers = {"Content-Type": "application/json", "X-Pika-Locked": "true"}
+    answer = http_base.request("GET", server.url, token=None, body=None, timeout_s=5, headers={"Cookie": "a=b"})
+    ((unused_method, unused_path, headers, unused_body),) = server.seen
+    assert headers["cookie"] == "a=b"
+    assert answer.headers["x-pika-locked"] == "true"
+
+
+@pytest.mark.parametrize("value", ["a\r\nX-Other: 1", "a\nb", "\u20ac", "a\x00"], ids=ascii)
+def test_a_header_with_a_line_end_is_not_sent(server, value):
+    with pytest.raises(ApiError, match="no header may have") as caught:
+        http_base.request("GET", server.url, token=None, body=None, timeout_s=5, headers={"Cookie": value})
+    assert value not in str(caught.value)
+    assert server.seen == []
+
+
+def test_cookies_are_seen_and_deleted_ones_are_not(server):
+    def act(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Type", "application/json")
+        handler.send_header("Set-Cookie", "session=a=b|c; Path=/; HttpOnly")
+        handler.send_header("Set-Cookie", "gone=; Max-Age=0")
+        handler.send_header("Content-Length", "2")
+        handler.end_headers()
+        handler.wfile.write(b"{}")
+
+    server.act = act
+    assert http_base.request("GET", server.url, token=None, body=None, timeout_s=5).cookies == {"session": "a=b|c"}
+
+
+def test_a_file_is_handed_on_in_pieces_and_not_kept(server):
+    server.headers, server.body = {"Content-Type": "application/octet-stream"}, bytes(range(256)) * 8192
+    pieces = []
+    answer = http_base.request("GET", server.url, token=None, body=None, timeout_s=5, sink=pieces.append)
+    assert b"".join(pieces) == server.body
+    assert len(pieces) > 1
+    assert (answer.status, answer.text) == (200, "")
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(200, "application/json"), (200, "text/html; charset=utf-8"), (503, "application/octet-stream")], ids=str
+)
+def test_what_is_no_file_never_reaches_the_sink(server, status, kind):
+    server.status, server.headers, server.body = status, {"Content-Type": kind}, b'{"message": "no"}'
+    pieces = []
+    answer = http_base.request("GET", server.url, token=None, body=None, timeout_s=5, sink=pieces.append)
+    assert (pieces, answer.text) == ([], '{"message": "no"}')
+
+
+@pytest.mark.parametrize("sent", [b"", b"0123"], ids=["nothing", "half"])
+def test_a_file_that_is_cut_is_no_file(server, sent):
+    def act(handler):
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: 9\r\n\r\n" + sent)
+
+    server.act = act
+    with pytest.raises(UnknownOutcomeError, match="in the middle"):
+        http_base.request("GET", server.url, token=None, body=None, timeout_s=5, sink=lambda piece: None)
