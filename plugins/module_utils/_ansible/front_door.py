@@ -15,7 +15,7 @@ import os
 import typing as t
 
 from .._errors import ServosError
-from .._keys.keyring import ROLES
+from .._keys.keyring import ROLES, Keyring
 from .._keys.material import MasterKey
 from .._rotation.installation import Installation
 from .._system.detached import run_detached
@@ -29,6 +29,16 @@ if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
 
 Work = t.Callable[[Installation], Result]
+
+
+class Held(t.Protocol):
+    """What is worked on under a lock: an installation, or where else keys are kept."""
+
+    state_dir: str
+    keyring: Keyring
+
+    def clear_leftovers(self) -> None:
+        """Destroy what a killed run left of files that it was writing."""
 
 
 def run_module(module: AnsibleModule, work: Work) -> None:
@@ -57,7 +67,7 @@ def installation_of(module: AnsibleModule) -> Installation:
 
 
 def run_acting(
-    installation: Installation, work: t.Callable[[], dict[str, t.Any]], *, purpose: str, rotation_id: str | None = None
+    installation: Held, work: t.Callable[[], dict[str, t.Any]], *, purpose: str, rotation_id: str | None = None
 ) -> dict[str, t.Any]:
     """Run work that changes things: under the installation's lock, in a process that outlives the connection.
 

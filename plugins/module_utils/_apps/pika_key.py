@@ -43,11 +43,11 @@ _SAID = {
 }
 _UNREADABLE = "sealed payload corrupt or unreadable"
 _BY_STATUS = {400: "malformed", 401: "no_login", 404: "no_such_call", 405: "no_such_call", 413: "too_large", 429: "too_many"}
-# An answer of one of these says that nothing was done.
+# An answer of one of these says that nothing was done. One that fails inside (500) leaves that to be asked.
 SETTLED = frozenset(
     (
         "initialized", "locked", "malformed", "no_capability", "no_key", "no_leader", "no_login", "no_such_call", "no_verifier",
-        "not_initialized", "same_key", "too_large", "too_many", "vaults_unreadable", "wrong_key",
+        "not_initialized", "same_key", "too_large", "too_many", "wrong_key",
     )
 )  # fmt: skip
 _MEANING = {
@@ -129,9 +129,17 @@ def judge(answer: Answer, call: str) -> str:
     return _BY_STATUS.get(status, "unclear")
 
 
-def initialize(pika: Pika, key_text: str) -> str:
-    """Turn encryption on. Returns V(done) or what C(judge) says of the answer."""
-    return judge(pika.send("POST", "/api/v1/key/initialize", {"key": key_text}), "initialize")
+def initialize(pika: Pika, key_text: str) -> None:
+    """Turn encryption on, with a key.
+
+    Raises:
+        UnknownOutcomeError: it may be on: the record is written before the key is in memory.
+        ApiError: it is not.
+    """
+    answer = pika.send("POST", "/api/v1/key/initialize", {"key": key_text})
+    meaning = judge(answer, "initialize")
+    if meaning != "done":
+        raise refusal(pika, "initialize", answer, meaning)
 
 
 def unlock(pika: Pika, key_text: str) -> bool:

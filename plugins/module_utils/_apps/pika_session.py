@@ -107,7 +107,7 @@ class Pika:
             ApiError: we may not, or are nobody.
         """
         info = self.info()
-        if info.get("is_superadmin") is True or MANAGE in (info.get("permissions") or ()):
+        if may_manage(info):
             return info
         if self.has_token:
             raise ApiError(
@@ -140,6 +140,11 @@ class Pika:
             raise ApiError(f"{self.url}/login/info names a place on another host to log in at; the password is not sent there")
         base = urllib.parse.urlsplit(self.url).path
         return path[len(base) :] if base and path.startswith(base + "/") else path
+
+
+def may_manage(info: t.Mapping[str, t.Any]) -> bool:
+    """Tell whether what the server says of us lets us work on its key."""
+    return info.get("is_superadmin") is True or MANAGE in (info.get("permissions") or ())
 
 
 def _password_ways(document: t.Any) -> dict[str, str]:
@@ -195,4 +200,4 @@ def come_back(answer: Answer) -> str:
     return f"run again in {wait} s" if wait.isdigit() else "run again in 15 minutes"
 
 
-__all__ = ("MANAGE", "SHORTEST_TIMEOUT_S", "Pika", "come_back", "described", "judge_login")
+__all__ = ("MANAGE", "SHORTEST_TIMEOUT_S", "Pika", "come_back", "described", "judge_login", "may_manage")

@@ -53,6 +53,10 @@ class EnvFile:
         self._text = content.decode("latin-1")
         self._assignments = list(_assignments(self._text))
 
+    def sets(self, name: str) -> bool:
+        """Tell whether there is an assignment of the variable at all."""
+        return any(a.name == name for a in self._assignments)
+
     def value_of(self, name: str, *, duplicates: str, where: str) -> str:
         """Return the value of the one assignment in force.
 
