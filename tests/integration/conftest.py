@@ -21,6 +21,9 @@ from hostkey_runs import sshd, store  # noqa: E402
 from hostkey_sites import Site  # noqa: E402
 from installations import OLD, Servos, b64, reference  # noqa: E402
 from module_runs import MODULES  # noqa: E402
+from pika_sites import PikaSite  # noqa: E402
+from pikas import OLD as PIKA_OLD  # noqa: E402
+from pikas import Pika  # noqa: E402
 from provara_installation import Provara  # noqa: E402
 from sshds import NoSshd, find, make_keys  # noqa: E402
 
@@ -70,6 +73,30 @@ def quiet(make_servos: Callable[..., Servos]) -> Servos:
 def provara(template: Path, tmp_path: Path) -> Provara:
     """A copy of the database that the real Provara wrote."""
     return Provara(tmp_path / "provara")
+
+
+@pytest.fixture
+def make_pika_site(tmp_path: Path) -> Iterator[Callable[..., PikaSite]]:
+    """Return a function that starts a Pika and describes the host beside it; all are stopped afterwards."""
+    made: list[Pika] = []
+
+    def make(
+        *, unlock: str = PIKA_OLD, key: str = PIKA_OLD, env_key: str | None = None, faults: str = "", **options: Any
+    ) -> PikaSite:
+        made.append(Pika(tmp_path / f"pika{len(made)}", **options))
+        made[-1].start(unlock=unlock, faults=faults)
+        made[-1].forget_requests()
+        return PikaSite(tmp_path / f"host{len(made)}", made[-1], key=key, env_key=env_key)
+
+    yield make
+    for pika in made:
+        pika.stop()
+
+
+@pytest.fixture
+def pika_site(make_pika_site: Callable[..., PikaSite]) -> PikaSite:
+    """An unlocked Pika under the old key."""
+    return make_pika_site()
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@
 """Pika's calls that concern its server key, and what each of their answers means.
 
 The status alone does not tell: 403 is a wrong key or a missing capability, 503 is the lock or a cluster without a leader. An answer is
-told by its message, up to the last colon, behind which stands the class of the error; only the lock gate has a header of its own.
+told by how its message begins, since the class of the error stands behind its last colon; only the lock gate has a header of its own.
 A message may quote what was sent, so none is ever passed on.
 """
 
@@ -113,16 +113,17 @@ def judge(answer: Answer, call: str) -> str:
     document = answer.document if isinstance(answer.document, dict) and "json" in answer.content_type else {}
     text = document.get("message")
     said = text.strip() if isinstance(text, str) else ""
+    if status >= 500 and answer.content_type == "text/plain":
+        said = answer.text.strip()  # the cluster speaks without JSON
     if status == 503 and answer.headers.get("x-pika-locked", "").lower() == "true":
         return "locked"
     if status == 200:
         return "done" if said == _DONE.get(call) else "unclear"
     if 300 <= status < 400:
         return "no_login"
-    # A key that is quoted may have colons of its own, so the beginning counts as well as the part before the last one.
-    before = said.rpartition(":")[0].strip() or said
+    # By its beginning: what it quotes, and the class of the error, stand behind colons.
     for (its_status, beginning), meaning in _SAID.items():
-        if status == its_status and before.startswith(beginning):
+        if status == its_status and said.startswith(beginning):
             return meaning
     if status == 500:
         return "unreadable" if _UNREADABLE in said else "unclear"

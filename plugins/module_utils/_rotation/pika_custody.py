@@ -126,13 +126,14 @@ class PikaCustody:
         return changed
 
     def write_key_file(self, key: MasterKey) -> None:
-        """Write key_file and come back only when it is on disk; a new one is 0600."""
-        path = t.cast("str", self.key_file)
-        content = key.reveal_text().encode("utf-8") + b"\n"
-        if os.path.lexists(path):
-            files.replace_file_content(path, content)
-        else:
-            files.write_private_file(path, content)
+        """Write key_file and come back only when it is on disk; a new one is 0600. One without a line end gets none."""
+        path, content = t.cast("str", self.key_file), key.reveal_text().encode("utf-8")
+        if not os.path.lexists(path):
+            files.write_private_file(path, content + b"\n")
+            return
+        if content.endswith(b"\n") or files.read_file(path, limit_bytes=_LIMIT_BYTES).endswith(b"\n"):
+            content += b"\n"
+        files.replace_file_content(path, content)
 
     def keep_previous(self, key: MasterKey) -> None:
         """Make the key that is about to be replaced durable; the one before it gets a name of its own, and is never destroyed."""
