@@ -186,6 +186,8 @@ def judge_login(answer: Answer, *, url: str) -> str:
         raise ApiError(f"{at}: too many failed logins; {come_back(answer)}; nothing was changed")
     if 300 <= answer.status < 400:
         raise ApiError(f"{at}, a redirect, which was not followed, since it would take the password along; correct url")
+    if answer.status in (502, 503):
+        raise ApiError(f"{at}: nobody can log in just now (a cluster without a leader?); nothing was changed; run again later")
     raise ApiError(f"{at}: the login was refused; nothing was changed")
 
 

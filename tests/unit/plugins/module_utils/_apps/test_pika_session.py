@@ -46,7 +46,7 @@ def test_a_session_is_a_cookie(cookies, chosen):
         (answer(429, {"error": "rate_limited"}, headers={"retry-after": "42"}), "in 42 s"),
         (answer(307), "redirect"),
         (answer(303), "redirect"),
-        (answer(503, {"message": "limiter store unavailable"}), "refused"),
+        (answer(503, {"message": "limiter store unavailable"}), "just now"),
     ],
     ids=[
         "totp", "no-cookie", "readable-cookie-only", "web-page", "wrong-password", "bad-request", "unknown-strategy", "too-many",
