@@ -120,7 +120,7 @@ class Pika:
             **{f"PIKA_REFERENCE_{name.upper()}": str(value) for name, value in settings.items()},
         }  # fmt: skip
         accounts = write(folder / "accounts.json", json.dumps({} if empty else ACCOUNTS))
-        arguments: list[object] = ["--state", self.state, "--manifest", self.manifest, "--accounts-file", accounts]
+        arguments: list[object] = ["--state", self.state, "--manifest", self.manifest, "--accounts-file", accounts, "--version", version]
         if initialized:
             arguments += ["--key-file", folder / "old.key", "--secrets", secrets, "--vaults", vaults if version == "C" else 0]
         if only_oauth2:

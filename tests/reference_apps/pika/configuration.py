@@ -59,7 +59,9 @@ def read_configuration(environment: Mapping[str, str], *, port: int | None = Non
     node_id = environment.get("PIKA_REFERENCE_NODE", "")
     if nodes and node_id not in nodes:
         raise ConfigurationError("PIKA_REFERENCE_NODE is not one of PIKA_REFERENCE_NODES")
-    redirect_text = environment.get("PIKA_REFERENCE_REDIRECT", "303" if version == "C" else "307")
+    redirect_text = environment.get("PIKA_REFERENCE_REDIRECT") or ("303" if version == "C" else "307")
+    if redirect_text not in ("303", "307"):
+        raise ConfigurationError("PIKA_REFERENCE_REDIRECT is not 303 or 307")
     base_path = environment.get("PIKA_SERVER_BASE_PATH", "").strip("/")
     return Configuration(
         folder=Path(state or environment.get("PIKA_STORAGE_BW_PATH", "data/pika")),
@@ -75,7 +77,7 @@ def read_configuration(environment: Mapping[str, str], *, port: int | None = Non
         limiter_window_s=number("PIKA_REFERENCE_LIMITER_WINDOW_S", "900"),
         strategy=environment.get("PIKA_REFERENCE_STRATEGY", "local"),
         cookie_name=environment.get("PIKA_REFERENCE_COOKIE", "pika_session"),
-        redirect_status=int(redirect_text) if redirect_text in ("303", "307") else 307,
+        redirect_status=int(redirect_text),
         body_limit_bytes=int(number("PIKA_REFERENCE_BODY_LIMIT", str(1 << 20))),
         node_id=node_id or "standalone",
         node_urls=nodes,

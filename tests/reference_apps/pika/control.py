@@ -136,4 +136,4 @@ class ControlServer(ThreadingHTTPServer):
 
     def report(self) -> dict[str, Any]:
         """Say what was asked, and how the process is."""
-        return {**self.recorder.report(), **self._state()}
+        return {**self.recorder.report(), **self._state(), "faults": self.faults.names()}

@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Makes a state directory for a server that is stopped, and damages one.
 
-    create.py fill --state D --manifest M [--key-file K] [--accounts-file F] [--secrets N] [--vaults N] [--only-oauth2]
+    create.py fill --state D --manifest M [--key-file K] [--accounts-file F] [--version A|B|C]
+              [--secrets N] [--vaults N] [--only-oauth2]
     create.py damage --state D --key-file K --what magic|payload|vault|plain-secrets
 
 Without a key file the server is not initialized, and there are no secrets. The accounts file is JSON: {"users": [{"name",
@@ -20,6 +21,7 @@ import sys
 from pathlib import Path
 
 from accounts import Accounts
+from configuration import VERSIONS
 from faults import Faults
 from keys import Keys
 from sealing import derive, open_blob, seal_blob, seal_verifier
@@ -29,8 +31,14 @@ FORMAT = "pika-reference-manifest-1"
 _KINDS = (
     ("hooks", "kafka", "password"), ("hooks", "nats", "token"), ("externals", "vault", "secret_id"),
     ("externals", "aws", "secret_key"), ("externals", "cluster", "kubeconfig"), ("ldap", "main", "bind_password"),
-    ("oauth2", "google", "client_secret"), ("public", "downloads", "static_token"),
+    ("oauth2", "google", "client_secret"),
 )  # fmt: skip
+# What else is sealed depends on the version.
+_MORE_KINDS = {
+    "A": (("mounts", "s3", "secret_key"), ("ftp", "user", "password"), ("ftp", "sftp", "host_key"), ("ftp", "tls", "private_key")),
+    "B": (("public", "downloads", "static_token"),),
+}
+_MORE_KINDS["C"] = _MORE_KINDS["B"]
 
 
 def fill(arguments: argparse.Namespace) -> None:
@@ -45,9 +53,10 @@ def fill(arguments: argparse.Namespace) -> None:
     secrets, vaults = {}, {}
     if arguments.key_file:
         passphrase = arguments.key_file.read_text(encoding="utf-8")
-        keys = Keys(store, "C", Faults())
+        keys = Keys(store, arguments.version, Faults())
         keys.initialize(passphrase)
-        kinds = [kind for kind in _KINDS if not arguments.only_oauth2 or kind[0] in ("oauth2", "ldap")]
+        every_kind = _KINDS + _MORE_KINDS[arguments.version]
+        kinds = [kind for kind in every_kind if not arguments.only_oauth2 or kind[0] in ("oauth2", "ldap")]
         for position in range(arguments.secrets):
             section, name, field = kinds[position % len(kinds)]
             secrets[f"{section}/{name}{position}/{field}"] = f"secret {position} ключ\n鍵 of {section}"
@@ -93,6 +102,7 @@ def main(argv: list[str] | None = None) -> int:
         command.add_argument("--key-file", type=Path, required=command is damaging)
     filling.add_argument("--manifest", type=Path, required=True)
     filling.add_argument("--accounts-file", type=Path)
+    filling.add_argument("--version", choices=VERSIONS, default="C")
     filling.add_argument("--secrets", type=int, default=8)
     filling.add_argument("--vaults", type=int, default=0)
     filling.add_argument("--only-oauth2", action="store_true")

@@ -82,6 +82,11 @@ class Faults:
                 raise FaultError(f"unknown value of fault switch {name}")
             self._values[name] = (text, int(times) if times else None)
 
+    def names(self) -> list[str]:
+        """Return the switches that are on."""
+        with self._guard:
+            return sorted(self._values)
+
     def peek(self, name: str) -> str | None:
         """Return a switch's value without using it up."""
         with self._guard:

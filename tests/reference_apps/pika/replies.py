@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 PAGE = b'<!doctype html><html><head><title>Pika</title></head><body><div id="app"></div></body></html>'
-CLASS_WORDS = {400: "bad request", 401: "unauthorized", 403: "forbidden", 404: "not found", 409: "conflict"}
+CLASS_WORDS = {400: "bad request", 401: "unauthorized", 403: "forbidden", 404: "not found", 409: "conflict", 503: "service unavailable"}
 
 
 @dataclass

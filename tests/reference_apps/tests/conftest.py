@@ -5,11 +5,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from reference_harness import ADMIN_TOKEN, NEW_KEY, OLD_KEY, OTHER_KEY, USER_TOKEN, Installation, b64, run_script
+
+# The launcher of the integration tests starts Pika here too.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "integration"))
+
+from pikas import OLD, Pika, PikaCluster
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +39,45 @@ def installation(template: Path, tmp_path: Path) -> Iterator[Installation]:
     installation = Installation(tmp_path / "installation", template)
     yield installation
     installation.stop()
+
+
+@pytest.fixture
+def make_pika(tmp_path: Path) -> Iterator[Callable[..., Pika]]:
+    """Return a function that sets up a server, not yet started; whatever runs is stopped afterwards."""
+    made: list[Pika] = []
+
+    def make(**options: Any) -> Pika:
+        made.append(Pika(tmp_path / f"pika{len(made)}", **options))
+        return made[-1]
+
+    yield make
+    for pika in made:
+        pika.stop()
+
+
+@pytest.fixture
+def pika(make_pika: Callable[..., Pika]) -> Pika:
+    """A server that runs unlocked under OLD, in the newest version."""
+    return make_pika().start(unlock=OLD)
+
+
+@pytest.fixture(scope="module")
+def patient_pika(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pika]:
+    """A server under OLD for tests whose requests are refused or only read; it does not count failures."""
+    pika = Pika(tmp_path_factory.mktemp("patient") / "pika", limiter_window_s=0).start(unlock=OLD)
+    yield pika
+    pika.stop()
+
+
+@pytest.fixture
+def make_cluster(tmp_path: Path) -> Iterator[Callable[..., PikaCluster]]:
+    """Return a function that starts a cluster whose nodes are all unlocked under OLD."""
+    made: list[PikaCluster] = []
+
+    def make(**options: Any) -> PikaCluster:
+        made.append(PikaCluster(tmp_path / f"cluster{len(made)}", **options))
+        return made[-1].start(unlock=OLD)
+
+    yield make
+    for cluster in made:
+        cluster.stop()
