@@ -4,15 +4,19 @@
 """Servers of the Pika model on this machine: started on free loopback ports, controlled, judged, stopped.
 
 A Pika has a folder of its own with a state directory, key files, password files and a manifest. Nothing here is imported from the
-collection, nor from the model: its scripts run as processes.
+collection; of the model the judge alone, which shares no code with the server either.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import hashlib
 import hmac
 import http.client
+import importlib.util
+import io
 import json
 import os
 import shutil
@@ -21,7 +25,9 @@ import ssl
 import struct
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -88,6 +94,32 @@ def totp_code(shift_s: float = 0.0) -> str:
     return f"{(struct.unpack('>I', digest[offset : offset + 4])[0] & 0x7FFFFFFF) % 10**6:06d}"
 
 
+@functools.lru_cache(maxsize=None)
+def _filled(arguments: tuple[str, ...], *, is_initialized: bool, is_empty: bool) -> Path:
+    """Make a state directory once, to be copied."""
+    folder = Path(tempfile.mkdtemp(prefix="pika-template-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    accounts = write(folder / "accounts.json", json.dumps({} if is_empty else ACCOUNTS))
+    key_arguments = ("--key-file", write(folder / "old.key", OLD)) if is_initialized else ()
+    manifest = folder / "manifest.json"
+    filled = script(
+        "create.py", "fill", "--state", folder / "state", "--manifest", manifest, "--accounts-file", accounts, *key_arguments, *arguments
+    )
+    if filled.returncode:
+        raise AssertionError(filled.stderr)
+    return folder
+
+
+@functools.lru_cache(maxsize=None)
+def _judge_script() -> Any:
+    spec = importlib.util.spec_from_file_location("pika_judge", PIKA / "judge.py")
+    if spec is None or spec.loader is None:
+        raise AssertionError("the judge is not there")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 class Pika:
     """One server: its files, its process, and requests to it that share no code with the collection."""
 
@@ -119,15 +151,14 @@ class Pika:
             "PIKA_REFERENCE_CONTROL_PORT": str(self.control_port), "PIKA_REFERENCE_SLEEP_SCALE": "0.002",
             **{f"PIKA_REFERENCE_{name.upper()}": str(value) for name, value in settings.items()},
         }  # fmt: skip
-        accounts = write(folder / "accounts.json", json.dumps({} if empty else ACCOUNTS))
-        arguments: list[object] = ["--state", self.state, "--manifest", self.manifest, "--accounts-file", accounts, "--version", version]
+        arguments = ["--version", version]
         if initialized:
-            arguments += ["--key-file", folder / "old.key", "--secrets", secrets, "--vaults", vaults if version == "C" else 0]
+            arguments += ["--secrets", str(secrets), "--vaults", str(vaults if version == "C" else 0)]
         if only_oauth2:
             arguments.append("--only-oauth2")
-        filled = script("create.py", "fill", *arguments)
-        if filled.returncode:
-            raise AssertionError(filled.stderr)
+        template = _filled(tuple(arguments), is_initialized=initialized, is_empty=empty)
+        shutil.copytree(template / "state", self.state)
+        shutil.copy(template / "manifest.json", self.manifest)
 
     def read_env_file(self) -> dict[str, str]:
         """Read the env file as systemd would, as far as these tests write it."""
@@ -160,6 +191,14 @@ class Pika:
             except OSError:
                 time.sleep(0.02)
         raise AssertionError("the server did not answer")
+
+    def wait_until(self, is_so: Callable[[dict[str, Any]], bool]) -> None:
+        """Wait until the report of the control port is as it should be."""
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while not is_so(self.report()):
+            if time.monotonic() > deadline:
+                raise AssertionError("the server did not come to be as it was waited for")
+            time.sleep(0.01)
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         """Stop it, if it runs."""
@@ -253,17 +292,19 @@ class Pika:
 
     def judge(self, *, with_manifest: bool = True, backup: Path | None = None, password_file: Path | None = None) -> dict[str, Any]:
         """Let the judge say which key everything is under."""
-        arguments: list[object] = ["--backup", backup] if backup else ["--state", self.state]
+        arguments = ["--backup", str(backup)] if backup else ["--state", str(self.state)]
         for key_name in ("old", "new", "other"):
             arguments += ["--key-file", f"{key_name}={self.folder / key_name}.key"]
         if with_manifest:
-            arguments += ["--manifest", self.manifest]
+            arguments += ["--manifest", str(self.manifest)]
         if password_file:
-            arguments += ["--password-file", password_file]
-        judged = script("judge.py", *arguments)
-        if judged.returncode == 2:
-            raise AssertionError(judged.stderr)
-        return json.loads(judged.stdout)
+            arguments += ["--password-file", str(password_file)]
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said):
+            code = _judge_script().main(arguments)
+        if code == 2:
+            raise AssertionError("the judge could not judge")
+        return json.loads(said.getvalue())
 
     def is_all_under(self, key_name: str) -> bool:
         """Whether everything is under one key, and as the manifest has it."""

@@ -27,7 +27,7 @@ from store import Store
 
 PREFIX = "/_cluster/"
 _SECRET_HEADER, _FORWARDED_HEADER = "X-Cluster-Secret", "X-Pika-Forwarded"
-_TICK_S, _SILENCE_S, _FORWARD_TIMEOUT_S = 0.1, 0.6, 30.0
+_TICK_S, _SILENCE_S, _FORWARD_TIMEOUT_S = 0.05, 1.0, 30.0
 _HOP_HEADERS = frozenset(("connection", "content-length", "transfer-encoding", "host", "keep-alive", "date", "server"))
 NO_LEADER = "cluster: no leader available, retry shortly"
 
@@ -128,7 +128,7 @@ class Cluster:
                 return
         if claims:
             self._follow(claims[0])
-        elif time.monotonic() - self._started_at > _SILENCE_S:
+        elif time.monotonic() - self._started_at > _SILENCE_S or all(peer.is_alive for peer in self._peers.values()):
             versions = {name: peer.version for name, peer in self._peers.items() if peer.is_alive}
             versions[self.node_id] = self._store.version
             if max(versions, key=lambda name: (versions[name], -self._order.index(name))) == self.node_id:

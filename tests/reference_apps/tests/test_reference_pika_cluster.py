@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from pikas import NEW, OLD, PikaCluster
@@ -60,14 +60,21 @@ def test_s7_a_session_and_a_setting_reach_the_followers(make_cluster: MakeCluste
      ({"quorum": "lost"}, 503, "cluster: no leader available, retry shortly")],
     ids=["s7-no-leader", "s7-leader-unreachable", "s7-no-quorum"],
 )  # fmt: skip
-def test_a_follower_that_cannot_hand_on(make_cluster: MakeCluster, fault: dict[str, str], status: int, text: str) -> None:
-    cluster = make_cluster()
-    (follower,) = cluster.followers
-    cookie = {"Cookie": cluster.leader.login()}
+def test_a_follower_that_cannot_hand_on(pair: PikaCluster, fault: dict[str, str], status: int, text: str) -> None:
+    (follower,) = pair.followers
+    cookie = {"Cookie": pair.leader.login()}
     follower.set_faults(**fault)
     answer = follower.send("POST", "/api/v1/key/rotate", b"{}", cookie)
+    follower.set_faults(**dict.fromkeys(fault))
     assert (answer.status, answer.body.decode(), answer.headers["X-Pika-Locked"]) == (status, text, None)
     assert follower.send("GET", "/api/v1/settings", headers=cookie).status == 200
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PikaCluster]:
+    cluster = PikaCluster(tmp_path_factory.mktemp("pair") / "cluster")
+    yield cluster.start(unlock=OLD)
+    cluster.stop()
 
 
 def test_s7_without_a_majority_there_is_no_leader(make_cluster: MakeCluster) -> None:
@@ -75,8 +82,7 @@ def test_s7_without_a_majority_there_is_no_leader(make_cluster: MakeCluster) -> 
     leader, (follower,) = cluster.leader, cluster.followers
     cookie = {"Cookie": leader.login()}
     leader.stop()
-    while follower.report()["leader"] is not None:
-        pass
+    follower.wait_until(lambda report: report["leader"] is None)
     shown = follower.send("GET", "/api/v1/cluster/status", headers=cookie).json
     assert (shown["has_quorum"], shown["leader_healthy"], shown["is_leader"]) == (False, False, False)
     assert follower.send("POST", "/api/v1/key/lock", headers=cookie).status == 503

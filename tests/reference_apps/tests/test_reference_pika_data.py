@@ -145,12 +145,11 @@ def test_a_process_that_dies(pika: Pika, point: str, expected: Any) -> None:
 
 def test_s6_two_rotations_at_once_both_pass_and_the_last_writer_wins(make_pika: MakePika) -> None:
     pika = make_pika(vaults=0).start(unlock=OLD)
-    pika.set_faults(slow_rotate_ms="300*1")
+    pika.set_faults(slow_rotate_ms="200*1")
     statuses: list[int] = []
     slow = threading.Thread(target=lambda: statuses.append(pika.rotate(OLD, NEW).status))
     slow.start()
-    while "slow_rotate_ms" in pika.report()["faults"]:
-        pass
+    pika.wait_until(lambda report: "slow_rotate_ms" not in report["faults"])
     # The second one reads through the live key, which is NEW by now: nobody was told to wait.
     assert pika.rotate(OLD, OTHER).status == 500
     slow.join(20)
@@ -159,11 +158,10 @@ def test_s6_two_rotations_at_once_both_pass_and_the_last_writer_wins(make_pika: 
 
 def test_s6_a_settings_change_during_a_rotation_is_lost(make_pika: MakePika) -> None:
     pika = make_pika(initialized=True, secrets=0, vaults=0).start(unlock=OLD)
-    pika.set_faults(slow_rotate_ms="300*1")
+    pika.set_faults(slow_rotate_ms="200*1")
     slow = threading.Thread(target=pika.rotate)
     slow.start()
-    while "slow_rotate_ms" in pika.report()["faults"]:
-        pass
+    pika.wait_until(lambda report: "slow_rotate_ms" not in report["faults"])
     assert pika.call("POST", "/api/v1/settings", {"general": {"site": {"title": "changed"}}}).status == 200
     slow.join(20)
     assert "general" not in pika.call("GET", "/api/v1/settings").json
@@ -179,7 +177,7 @@ def test_strange_replies_come_after_the_rotation(pika: Pika, reply: str, content
     pika.set_faults(rotate_reply=reply)
     answer = pika.rotate()
     assert answer.status == 200 and answer.headers["Content-Type"].startswith(content_type)
-    assert b'{"message": "server key rotated"}' != answer.body and pika.is_all_under("new")
+    assert answer.body != b'{"message": "server key rotated"}' and pika.is_all_under("new")
 
 
 @pytest.mark.parametrize(
@@ -317,14 +315,20 @@ def test_an_unknown_fault_switch_stops_the_start(make_pika: MakePika) -> None:
 
 @pytest.mark.parametrize(
     ("spoil", "fault"),
-    [("payload", ("payload", "none")), ("vault", ("vaults", {"user0": "old", "user1": "old", "user2": "none"})), ("magic", ("magic", False))],
-    ids=["payload", "vault", "magic"],
+    [("payload", ("payload", "none")), ("magic", ("magic", False)),
+     ("vault", ("vaults", {"user0": "old", "user1": "old", "user2": "none"}))],
+    ids=["payload", "magic", "vault"],
 )  # fmt: skip
 def test_the_judge_sees_what_was_spoilt(make_pika: MakePika, spoil: str, fault: Any) -> None:
     pika = make_pika()
     pika.damage(spoil)
     verdict = pika.judge()
     assert verdict["ok"] is False and verdict[fault[0]] == fault[1]
+
+
+def test_the_judge_is_a_program(pika: Pika) -> None:
+    judged = script("judge.py", "--state", pika.state, "--key-file", f"old={pika.folder / 'old.key'}", "--manifest", pika.manifest)
+    assert judged.returncode == 0 and json.loads(judged.stdout)["ok"] is True
 
 
 def test_the_judge_cannot_judge_without_a_key_file(pika: Pika, tmp_path: Path) -> None:
