@@ -186,7 +186,8 @@ class Application:
         permission, handler = self._routes.get((request.method, request.path), ("", self._file_or_missing))
         caller = self._caller(request)
         if isinstance(caller, Reply):
-            return caller if permission is not None else handler(request, {})
+            is_open = permission is None and not self.faults.peek("info_bearer")
+            return handler(request, {}) if is_open else caller
         if permission is None:
             return handler(request, caller or {})
         if self.faults.take("session_store"):
@@ -229,6 +230,8 @@ class Application:
 
     def _status(self, unused_request: Request, unused_caller: dict[str, Any]) -> Reply:
         fault = self.faults.take("status_reply")
+        if fault in ("uninitialized", "unlocked"):
+            return json_reply(200, dict.fromkeys(("initialized", "unlocked"), fault == "unlocked"))
         content = self.keys.status()
         if fault == "html":
             return html_reply()
@@ -264,8 +267,8 @@ class Application:
             raise Refused(int(fault[-3:]), f"rotate {body['current_key']} to {body['new_key']}: strange")
         self.keys.rotate(body["current_key"], body["new_key"])
         die_at(self.faults, "after")
-        if fault in ("500", "502", "503"):
-            return text_reply(int(fault), "upstream connect error")
+        if fault and fault.isdigit():
+            return html_reply(int(fault), b"<h1>a page of a gateway</h1>", ("Location", "/elsewhere"))
         if fault:
             return {
                 "html": html_reply(), "empty": Reply(200), "text": text_reply(200, "server key rotated"),
