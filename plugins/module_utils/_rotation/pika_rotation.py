@@ -37,6 +37,9 @@ from .pika_custody import make_key
 from .pika_outcome import prove, resolve, resume
 from .pika_run import PikaRun, key_on_disk
 
+# What the record holds of one rotation, from its beginning on.
+_OF_ONE_ROTATION = ("rotation_id", "staged_at", "old_key", "new_key", "secrets_set", "backup", "half_done", "answer")
+
 
 class Wish(t.NamedTuple):
     """What is asked of a rotation. C(new_key) is None where one is to be made here."""
@@ -165,26 +168,27 @@ def _by_likelihood(plan: _Plan) -> list[MasterKey | None]:
 
 def _carry_out(run: PikaRun, plan: _Plan, wish: Wish) -> dict[str, t.Any]:
     custody, keyring = run.custody, run.custody.keyring
-    new, old = plan.new or make_key(os.urandom), plan.old
+    new, old, earlier = plan.new or make_key(os.urandom), plan.old, keyring.record()
     if not plan.is_under_way:
         keyring.write("staged", new)
         run.did("stage")
     if keyring.record().get("new_key") != new.fingerprint:
-        keyring.remember(
-            rotation_id=wish.rotation_id, staged_at=written(run.now), old_key=old.fingerprint, new_key=new.fingerprint,
-            secrets_set=None, backup=None, half_done=None, answer=None,
-        )  # fmt: skip
-    backup, lost = None, None
+        begun = {"rotation_id": wish.rotation_id, "old_key": old.fingerprint, "new_key": new.fingerprint}
+        keyring.remember(**{**dict.fromkeys(_OF_ONE_ROTATION), "staged_at": written(run.now), **begun})
+    backup, lost, is_asked = None, None, False
     try:
         found = key_on_disk(run, [key for key in _by_likelihood(plan._replace(new=new)) if key is not None])
         if run.require_leader() is None:
             raise ApiError(f"{run.pika.url} does not say whether it leads its cluster; nothing was rotated; see its log")
         if found == old:
             backup = _prepare(run, old, wish)
+            is_asked = True
             lost = _ask(run, old, new)
     except ServosError:
-        if not plan.is_under_way:
-            keyring.destroy("staged")  # the server was not asked, or said that it did nothing
+        if not plan.is_under_way and (not is_asked or _is_still_under(run, old)):
+            # As if it had never been begun: its id is not one that was done.
+            keyring.remember(**{name: earlier.get(name) for name in _OF_ONE_ROTATION})
+            keyring.destroy("staged")
         raise
     if lost is not None:
         resolve(run, old, new, lost)
@@ -200,6 +204,14 @@ def _carry_out(run: PikaRun, plan: _Plan, wish: Wish) -> dict[str, t.Any]:
     return {
         "server": "unlocked", "rotated": True, "backup": note, "old_key": old.fingerprint, "new_key": new.fingerprint,
     }  # fmt: skip
+
+
+def _is_still_under(run: PikaRun, old: MasterKey) -> bool:
+    """Tell whether the server's disk is seen to be under the old key. Who gave a refusal is not known: a gateway may have, too late."""
+    try:
+        return unlock(run.pika, old.reveal_text())
+    except ServosError:
+        return False
 
 
 def _prepare(run: PikaRun, old: MasterKey, wish: Wish) -> dict[str, t.Any]:
