@@ -15,7 +15,7 @@ from __future__ import annotations
 import struct
 import typing as t
 
-from .._errors import ApiError
+from .._errors import ApiError, UnknownOutcomeError
 from .pika_session import Pika, described
 
 _MAGIC = b"PIKABW\x00\x01"
@@ -66,7 +66,10 @@ def receive_backup(
     """
     where = f"{pika.url}/api/v1/backup"
     gauge = _Gauge(sink, begin, where)
-    answer = pika.send("GET", "/api/v1/backup", sink=gauge.take)
+    try:
+        answer = pika.send("GET", "/api/v1/backup", sink=gauge.take)
+    except UnknownOutcomeError as error:
+        raise ApiError(f"the backup of {where} did not come in whole: {error}; nothing was rotated; run again") from None
     if answer.status != 200 or gauge.header is None:
         what = described(answer) if answer.status != 200 or not gauge.seen_bytes else f"sent {gauge.seen_bytes} bytes"
         raise ApiError(f"{where} {what}: that is no backup; nothing was rotated")

@@ -42,6 +42,7 @@ _SAID = {
     (503, "cluster: no leader available"): "no_leader",
 }
 _UNREADABLE = "sealed payload corrupt or unreadable"
+_SECRETS_FIRST = "cannot persist secret values"
 _BY_STATUS = {400: "malformed", 401: "no_login", 404: "no_such_call", 405: "no_such_call", 413: "too_large", 429: "too_many"}
 # An answer of one of these says that nothing was done. One that fails inside (500) leaves that to be asked.
 SETTLED = frozenset(
@@ -62,6 +63,8 @@ _MEANING = {
     "vaults_not_resealed": "it is under the new key, but some of the vault keys that it manages are not",
     "vaults_unreadable": "a vault key that it manages does not open under its own key; nothing was changed; restore the last backup",
     "unreadable": "it cannot read its own secrets with the key that it has in memory",
+    "secrets_first": "its settings hold secrets from before it has a key, and those it refuses to seal; take them out of the settings, "
+    "initialize, then enter them again",
     "no_leader": "the cluster has no leader just now; nothing was changed; run again later",
     "locked": "it is locked",
     "malformed": "it did not understand the request",
@@ -126,6 +129,8 @@ def judge(answer: Answer, call: str) -> str:
         if status == its_status and said.startswith(beginning):
             return meaning
     if status == 500:
+        if _SECRETS_FIRST in said:
+            return "secrets_first"
         return "unreadable" if _UNREADABLE in said else "unclear"
     return _BY_STATUS.get(status, "unclear")
 

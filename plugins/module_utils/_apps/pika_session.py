@@ -96,6 +96,8 @@ class Pika:
         """Return what the server says of itself and of us; answered while it is locked too."""
         answer = self.send("GET", "/api/v1/info")
         found = answer.document
+        if answer.status == 401 and self.has_token:
+            raise ApiError(f"{self.url}/api/v1/info {described(answer)}: the API token is none that it knows; correct token_file")
         if answer.status != 200 or not isinstance(found, dict) or "version" not in found:
             raise ApiError(f"{self.url}/api/v1/info {described(answer)}: this is no Pika, or url lacks its base path; nothing was changed")
         return found

@@ -108,12 +108,14 @@ def _plan(run: PikaRun, wish: Wish) -> tuple[_Plan | None, str, bool]:
         reason = "a rotation is under way"
         others = [key for key in [*custody.held().values(), keyring.read("previous")] if key is not None and key != staged]
         noted = [key for key in others if key.fingerprint == record.get("old_key")]
+        # A key that nobody noted was put into the files by hand: the server's, where somebody rotated it elsewhere.
+        corrected = [key for key in custody.held().values() if key not in (staged, *noted)] if noted else []
         if not others:
             raise KeyMissingError(
                 f"{staged.fingerprint} is staged, and the key that it replaces is nowhere on this host; put that into key_file, "
                 "then run again"
             )
-        return _Plan((noted or others)[0], staged, True, reason), reason, False
+        return _Plan((corrected or noted or others)[0], staged, True, reason), reason, False
     active = custody.in_force()
     if wish.new_key is not None and wish.new_key == active:
         return None, "the given key is in force", False
