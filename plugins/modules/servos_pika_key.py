@@ -155,7 +155,7 @@ EXAMPLES = r"""
 RETURN = r"""
 server:
   description: What the server is now (in check mode, would be), V(uninitialized), V(locked), V(unlocked), or V(unreadable), which is one
-    that has another key in memory than on its disk.
+    that has another key in memory than on its disk; with O(state=configured) V(unknown), if it does not answer.
   returned: success
   type: str
   sample: unlocked
@@ -268,7 +268,7 @@ from ansible_collections.servos.ops.plugins.module_utils._ansible.masking import
 from ansible_collections.servos.ops.plugins.module_utils._ansible.pika_door import pika_options, pika_rules, run_on_pika
 from ansible_collections.servos.ops.plugins.module_utils._injection.relay import open_variables, seal_variables, take_request
 from ansible_collections.servos.ops.plugins.module_utils._rotation.pika_custody import parse_text, read_key_file
-from ansible_collections.servos.ops.plugins.module_utils._rotation.pika_look import be_configured, phase_of
+from ansible_collections.servos.ops.plugins.module_utils._rotation.pika_look import be_configured, phase_of, server_name
 from ansible_collections.servos.ops.plugins.module_utils._rotation.pika_rotation import Wish, rotate_key
 from ansible_collections.servos.ops.plugins.module_utils._rotation.pika_states import be_initialized, be_locked, be_unlocked
 from ansible_collections.servos.ops.plugins.module_utils._system.services import SystemdService
@@ -345,7 +345,7 @@ def main() -> None:
         given = read_key_file(params["new_key_file"]) if params["new_key_file"] else None
         mask_keys(module, [given])
         before = run.custody.marks()
-        seen = run.status().name
+        seen = server_name(run) if params["state"] == "configured" else run.status().name
         if run.write:
             done = run_acting(run.custody, lambda: act(run, given), purpose=f"servos_pika_key state={params['state']}")
         else:

@@ -13,7 +13,7 @@ import typing as t
 from .._apps.pika_backup import db_version_of
 from .._apps.pika_facts import cluster_of, secrets_set
 from .._apps.pika_session import may_manage
-from .._errors import EnvFileError
+from .._errors import ApiError, EnvFileError
 from .._keys.material import MasterKey
 from .._system.processes import process_variable
 from .pika_backups import list_pika_backups
@@ -97,13 +97,21 @@ def be_configured(run: PikaRun, key: MasterKey, *, pid_of: t.Callable[[], int | 
     run.doubt([key])
     for place in custody.put_in_force(key, write=run.write):
         run.did(f"put in force in {place}")
-    status = run.status()
+    server = server_name(run)
     started_with = _started_with(custody, pid_of)
     restart_due = started_with != key if started_with is not None else bool(run.steps)
     return run.result(
-        server=status.name, restart_due=restart_due or status.name != "unlocked",
+        server=server, restart_due=restart_due or server != "unlocked",
         process_key=started_with.fingerprint if started_with is not None else None,
     )  # fmt: skip
+
+
+def server_name(run: PikaRun) -> str:
+    """Name the server's state, or V(unknown) where it does not answer: its files are put right before it can be started."""
+    try:
+        return run.status().name
+    except ApiError:
+        return "unknown"
 
 
 def _started_with(custody: PikaCustody, pid_of: t.Callable[[], int | None] | None) -> MasterKey | None:
@@ -115,4 +123,4 @@ def _started_with(custody: PikaCustody, pid_of: t.Callable[[], int | None] | Non
     return parse_text(text, where=f"process {pid}, {custody.env_var}") if text else None
 
 
-__all__ = ("be_configured", "look", "phase_of")
+__all__ = ("be_configured", "look", "phase_of", "server_name")
