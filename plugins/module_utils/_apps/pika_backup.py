@@ -53,6 +53,12 @@ class _Gauge:
             self.header = parse_header(self._head, where=self._where)
             self._begin(self.header)
             piece, self._head = self._head, b""
+        if self.seen_bytes > self.header.whole_bytes:
+            # No more of it is kept: without an end it would fill the disk.
+            raise ApiError(
+                f"the backup of {self._where} is not whole: more than the {self.header.whole_bytes} bytes came that it announces; nothing "
+                "was rotated; see the server's log, then run again"
+            )
         self._sink(piece)
 
 

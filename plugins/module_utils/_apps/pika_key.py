@@ -104,6 +104,11 @@ def key_status(pika: Pika) -> KeyStatus:
             return KeyStatus(initialized, unlocked)
     if answer.status == 500 and isinstance(found, dict):
         return KeyStatus(True, True, is_readable=False)
+    if answer.status in (502, 503, 504):
+        raise ApiError(
+            f"{pika.url}/api/v1/key/status {described(answer)}: it is not ready, or a gateway before it does not reach it; nothing was "
+            "changed; run again when it is up"
+        )
     raise ApiError(
         f"{pika.url}/api/v1/key/status {described(answer)}: this is no Pika with server keys, or url lacks its base path; "
         "nothing was changed"
