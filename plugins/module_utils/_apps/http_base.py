@@ -81,6 +81,8 @@ def request(
         host, unused_port = parts.hostname or "", parts.port
     except ValueError:
         raise ApiError("the API URL is malformed; nothing was sent; correct it") from None
+    if "@" in parts.netloc:
+        raise ApiError("the API URL holds a user name or password, which would stand in messages and notes; nothing was sent; take it out")
     where = f"{parts.scheme}://{parts.netloc}"
     if parts.scheme not in ("http", "https") or not host:
         raise ApiError("the API URL must start with https:// (or http:// for this host)")
@@ -159,7 +161,7 @@ def _answer(reply: http.client.HTTPResponse, raw: bytes) -> Answer:
     text = raw.decode("utf-8", "replace")
     try:
         document = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter for brackets in brackets in brackets
         document = None
     headers = {name.lower(): value for name, value in reply.getheaders()}
     return Answer(
