@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from evidence import leaks
 from gateways import gateway
-from module_runs import Outcome
+from module_runs import ModuleRun, Outcome
 from pika_sites import LOCK, LOGIN, LOGOUT, ROTATE, UNLOCK, Make, PikaSite, asked, mark
-from pikas import ADMIN, MANAGER, NEW, OLD, OTHER, PASSWORDS, PLAIN, SECRETS, TOTP, Pika, PikaCluster, write
+from pikas import MANAGER, NEW, OLD, OTHER, PASSWORDS, PLAIN, SECRETS, TOTP, Pika, PikaCluster, write
 
 STATES = ("initialized", "unlocked", "locked", "rotated")
 INITIALIZE = "POST /api/v1/key/initialize"
@@ -54,6 +54,21 @@ def is_recoverable(site: PikaSite) -> None:
     assert found, f"none of {sorted(held)} is the server's key"
 
 
+def as_caller(site: PikaSite, who: str) -> dict[str, Any]:
+    """Return the options of somebody else: an account, or the holder of an API token."""
+    if who == "token":
+        return {"token_file": str(site.pika.folder / "token")}
+    return {"username": who, "password_file": str(site.pika.folder / f"{who}.password")}
+
+
+def run_as(site: PikaSite, state: str, caller: dict[str, Any]) -> Outcome:
+    """Run as somebody else; a rotation makes its key."""
+    options = {name: value for name, value in site.options(state=state).items() if name not in ("username", "password_file")}
+    if state == "rotated":
+        options["rotation_id"] = "1"
+    return site.heard(ModuleRun("servos_pika_key", {**options, **caller}).wait())
+
+
 # -- the rows of the endpoints
 
 
@@ -88,7 +103,9 @@ def test_a_server_that_got_its_key_and_was_locked_in_the_meantime(make_pika_site
     refused(site, site.run("initialized"), "locked", "state=unlocked")
 
 
-@pytest.mark.parametrize(("state", "words"), [("unlocked", "state=initialized"), ("locked", "no key yet"), ("rotated", "state=initialized")])
+@pytest.mark.parametrize(
+    ("state", "words"), [("unlocked", "state=initialized"), ("locked", "no key yet"), ("rotated", "state=initialized")]
+)
 def test_a_server_without_a_key(make_pika_site: Make, state: str, words: str) -> None:
     site = make_pika_site(unlock="", initialized=False)
     outcome = site.run(state, **({"rotation_id": "1"} if state == "rotated" else {}))
@@ -182,16 +199,13 @@ def test_settings_that_hold_secrets_before_there_is_a_key(make_pika_site: Make) 
 
 
 @pytest.mark.parametrize("state", STATES)
-@pytest.mark.parametrize("who", ["account", "token"])
+@pytest.mark.parametrize("who", [PLAIN, "token"])
 def test_a_caller_without_the_capability(make_pika_site: Make, state: str, who: str) -> None:
     site = make_pika_site(unlock="" if state in ("initialized", "unlocked") else OLD, initialized=state != "initialized")
-    caller: dict[str, Any] = {"username": PLAIN, "password_file": str(site.pika.folder / f"{PLAIN}.password")}
-    if who == "token":
-        caller = {"username": None, "password_file": None, "token_file": str(site.pika.folder / "token")}
-    outcome = site.run(state, **caller, **({"rotation_id": "1"} if state == "rotated" else {}))
+    outcome = run_as(site, state, as_caller(site, who))
     refused(site, outcome, "settings.manage", "username and password_file" if who == "token" else "another username")
     assert {UNLOCK, ROTATE, INITIALIZE, LOCK}.isdisjoint(asked(site))
-    assert (asked(site)[-1] == LOGOUT) is (who == "account")
+    assert (asked(site)[-1] == LOGOUT) is (who == PLAIN)
 
 
 @pytest.mark.parametrize("info_bearer", [None, "401"], ids=["info-200", "info-401"])
@@ -199,22 +213,21 @@ def test_a_token_that_the_server_does_not_know(make_pika_site: Make, info_bearer
     site = make_pika_site()
     site.pika.set_faults(info_bearer=info_bearer)
     token = write(site.folder / "token", "pika_" + "0" * 64)
-    outcome = site.run("locked", username=None, password_file=None, token_file=str(token))
+    outcome = run_as(site, "locked", {"token_file": str(token)})
     refused(site, outcome, "token")
     assert "base path" not in outcome.msg and "0" * 32 not in outcome.printed
 
 
 def test_a_version_that_knows_no_tokens(make_pika_site: Make) -> None:
     site = make_pika_site(faults="tokens=cookie_only")
-    outcome = site.run("locked", username=None, password_file=None, token_file=str(site.pika.folder / "token"))
+    outcome = run_as(site, "locked", as_caller(site, "token"))
     refused(site, outcome, "token", "username and password_file")
 
 
 @pytest.mark.parametrize("state", STATES)
 def test_an_account_with_a_second_factor(make_pika_site: Make, state: str) -> None:
     site = make_pika_site(unlock="" if state in ("initialized", "unlocked") else OLD, initialized=state != "initialized")
-    caller = {"username": TOTP, "password_file": str(site.pika.folder / f"{TOTP}.password")}
-    outcome = site.run(state, **caller, **({"rotation_id": "1"} if state == "rotated" else {}))
+    outcome = run_as(site, state, as_caller(site, TOTP))
     refused(site, outcome, "TOTP", "without it")
     assert asked(site).count(LOGIN) == 1 and {UNLOCK, ROTATE, INITIALIZE, LOCK}.isdisjoint(asked(site))
 
@@ -241,7 +254,8 @@ def test_a_way_to_log_in_that_is_not_there(pika_site: PikaSite) -> None:
 
 @pytest.mark.parametrize("reply", ["html", "no_cookie", "empty"])
 def test_a_login_that_opens_no_session(make_pika_site: Make, reply: str) -> None:
-    site = make_pika_site(faults=f"login_reply={reply}")
+    site = make_pika_site()
+    site.pika.set_faults(login_reply=reply)
     refused(site, site.rotate(), "session")
     assert ROTATE not in asked(site)
 
@@ -347,8 +361,8 @@ def test_a_key_that_was_sent_is_kept_until_the_disk_was_asked(make_pika_site: Ma
     assert site.pika.unlock(site.key_text()).status == 200 and site.pika.unlock(OLD).status == 403
 
 
-@pytest.mark.parametrize("manner", ["503-before", "503-after", "drop-after"])
-@pytest.mark.parametrize("nth", range(1, 21))
+@pytest.mark.parametrize("manner", ["503-before", "drop-after"])
+@pytest.mark.parametrize("nth", range(1, 19))
 def test_any_request_of_a_rotation_may_be_lost(make_pika_site: Make, nth: int, manner: str) -> None:
     """The same command again finishes, with the same key, and the server was asked for one rotation."""
     site = make_pika_site(vaults=0)
@@ -380,7 +394,9 @@ def test_a_store_of_the_server_that_is_down(make_pika_site: Make, store: str) ->
 # -- backups that are none
 
 
-@pytest.mark.parametrize("fault", ["reply=html", "reply=bad_magic", "reply=drop", "reply=longer", "reply=empty", "reply=500", "truncate=60"])
+@pytest.mark.parametrize(
+    "fault", ["reply=html", "reply=bad_magic", "reply=drop", "reply=longer", "reply=empty", "reply=500", "truncate=60"]
+)
 def test_a_backup_that_is_none_keeps_the_server_from_being_asked(make_pika_site: Make, fault: str) -> None:
     site = make_pika_site(faults=f"backup_{fault}*1")
     outcome = site.rotate(rotation_id="1")
