@@ -35,9 +35,15 @@ options:
     type: dict
   database:
     description:
-      - URL of the database, V(sqlite:////absolute/path). The file is never created.
+      - URL of the database. V(sqlite:////absolute/path) is a file, which is never created; V(libsql://host) (as well C(https://),
+        C(wss://), and to this host only C(http://), C(ws://) and C(libsql://...?tls=0)) is a libSQL server such as sqld or Turso.
+      - A token does not belong into it, see O(database_token_file).
       - For ServOS and ACT the default is the one in C(/var/lib); Provara has none.
     type: str
+  database_token_file:
+    description:
+      - A file on the managed host that holds the token of a libSQL server. It is read for each connection, so that it can be renewed.
+    type: path
   env_file:
     description:
       - The env file that the service reads its master key from.

@@ -13,7 +13,9 @@ ServosError                 a message that names the thing, the reason and the n
 ├── ProfileError            the description of the application is wrong
 ├── StoreError              the database cannot be used
 │   ├── StoreBusyError      ... because somebody else holds its lock
-│   └── StoreChangedError   it was opened by another process while it was read as a file at rest
+│   ├── StoreChangedError   it was opened by another process while it was read as a file at rest
+│   ├── StoreLostError      the server let go of us before anything was committed
+│   └── UnknownCommitError  the commit was sent, and whether it happened cannot be seen now
 ├── ForeignValueError       a value opens under no known key
 ├── UndeclaredFieldError    a sealed column that the profile does not name
 ├── ServiceError            the service cannot be found, stopped, started, or does not come up
@@ -74,6 +76,14 @@ class StoreBusyError(StoreError):
 
 class StoreChangedError(StoreError):
     """The database was opened by another process while it was read as a file at rest; look again."""
+
+
+class StoreLostError(StoreError):
+    """The connection to a database's server broke, or the server ended it, before anything was committed."""
+
+
+class UnknownCommitError(StoreError):
+    """All was sent and the commit too, and whether it happened cannot be seen now: observe."""
 
 
 class ForeignValueError(ServosError):
@@ -148,6 +158,8 @@ __all__ = (
     "StoreBusyError",
     "StoreChangedError",
     "StoreError",
+    "StoreLostError",
     "UndeclaredFieldError",
+    "UnknownCommitError",
     "UnknownOutcomeError",
 )

@@ -17,6 +17,7 @@ def installation_options() -> dict[str, t.Any]:
         "app": {"type": "str", "choices": ["act", "provara", "servos"], "default": "servos"},
         "profile": {"type": "dict"},
         "database": {"type": "str"},
+        "database_token_file": {"type": "path", "no_log": False},
         "env_file": {"type": "path"},
         "env_var": {"type": "str"},
         "env_duplicates": {"type": "str", "choices": ["fail", "last_wins"], "default": "fail"},

@@ -61,7 +61,8 @@ def rewrap_data(
         target=Cipher(target.reveal_bytes()), sources=sources, nonce_of=os.urandom, tally=tally
     )
     started = time.monotonic()
-    with installation.database().writing(lock_timeout_s=lock_timeout_s, overwrite_freed=overwrite_freed) as writer:
+    database = installation.database()
+    with database.writing(lock_timeout_s=lock_timeout_s, overwrite_freed=overwrite_freed) as writer:
         fields = [counted.field for counted in census.fields]
         # In a column of JSON the rewrap cannot tell which places matter, so that one is counted again.
         in_json = {(field.table, field.columns[0]) for field in fields if field.path is not None}
@@ -77,7 +78,7 @@ def rewrap_data(
         broken |= {c.field.table for c in (*census.fields, *late.fields) if c.has_broken_text}
         plan = _plan(fields + new_fields, writer.tables(), broken)
         rewrap_tables(writer, plan, rewrapper, tally)
-        if any(table.triggers for table, unused_fields, unused_way in plan):
+        if database.is_remote or any(table.triggers for table, unused_fields, unused_way in plan):
             _refuse_leftovers(installation, writer, ciphers, target)
         if tally.total:
             before_commit()
@@ -92,11 +93,13 @@ def _plan(fields: t.Sequence[Field], tables: t.Sequence[Table], broken: t.Contai
 
 
 def _refuse_leftovers(installation: Installation, writer: t.Any, ciphers: t.Mapping[str, Cipher], target: MasterKey) -> None:
-    """A trigger may have copied old values elsewhere while rows were rewritten: look before the commit."""
+    """A trigger may have copied old values elsewhere, or a server may not have done what it said: look before the commit."""
     after = take_census(writer, installation.profile, ciphers)
     left = [c for c in after.fields if any(mark != target.fingerprint for mark in c.sealed)]
     if left:
         names = ", ".join(str(counted.field) for counted in left)
+        if not any(table.triggers for table in after.tables):
+            raise StoreError(f"{names} still holds values under another key just before the commit; nothing was changed; run again")
         raise StoreError(
             f"a trigger copied values under the old key into {names} while rows were rewritten; nothing was changed; "
             "drop the trigger for the time of the rotation"

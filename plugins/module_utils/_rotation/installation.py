@@ -42,6 +42,7 @@ class Installation:
         self.env_duplicates: str = options.get("env_duplicates") or "fail"
         self.key_encoding: str = options.get("key_encoding") or "auto"
         self.database_url: str | None = options.get("database") or self.profile.database
+        self.database_token_file: str | None = options.get("database_token_file") or None
         self.state_dir: str = options.get("state_dir") or self.profile.state_dir
         self.keyring = Keyring(self.state_dir, derivation=self.profile.derivation)
         self._manager: str = options.get("service_manager") or "systemd"
@@ -53,7 +54,7 @@ class Installation:
         """Return where the database is, or should be."""
         if not self.database_url:
             raise ProfileError(f"the profile {self.profile.app} has no database of its own; name one (database)")
-        return place_of(self.database_url)
+        return place_of(self.database_url, token_path=self.database_token_file)
 
     def database(self) -> Database:
         """Return the store.

@@ -63,6 +63,13 @@ class Run:
         """Write down, just before a commit, that a scrub is due: after a kill nothing else would tell."""
         remember_scrub(self.installation, is_due=True)
 
+    def note_cleaned(self, cleaned: t.Mapping[str, t.Any]) -> None:
+        """Keep what a scrub did, and warn once of what was not in its power."""
+        self.did["scrub"] = dict(self.did.get("scrub") or {}, **cleaned)
+        warning = self.did["scrub"].pop("warning", None)
+        if warning and warning not in self.warnings:
+            self.warnings.append(warning)
+
     def leave_health_out(self) -> None:
         """Go on without the health URL, and say so."""
         self._health_counts = False

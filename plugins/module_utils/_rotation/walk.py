@@ -198,8 +198,8 @@ class Walk:
         except StoreError as error:
             cleaned = {"wal_bytes": None}
             self._run.warnings.append(f"values that were brought over late may still stand in the write-ahead log: {error}")
-        self._run.did["scrub"] = dict(self._run.did.get("scrub") or {}, wal_bytes=cleaned["wal_bytes"])
-        return bool(cleaned["wal_bytes"] == 0)
+        self._run.note_cleaned({"wal_bytes": cleaned["wal_bytes"], "warning": cleaned.get("warning")})
+        return bool(cleaned["wal_bytes"] == 0) or "warning" in cleaned
 
     def _verify(self, after: Observation, target: MasterKey) -> None:
         """Hold what is seen against what was asked for; an act that only seems to have worked is an error."""

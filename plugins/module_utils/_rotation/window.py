@@ -116,7 +116,7 @@ class Window:
     def scrub(self) -> None:
         """Old ciphertext in free pages endangers no value, so a failure here does not undo a rotation; it stays due."""
         try:
-            self._run.did["scrub"] = self._run.installation.database().scrub(lock_timeout_s=self._run.options.lock_timeout_s)
+            self._run.note_cleaned(self._run.installation.database().scrub(lock_timeout_s=self._run.options.lock_timeout_s))
         except StoreError as error:
             self._run.did["scrub"] = {"vacuumed": False}
             self._run.warnings.append(

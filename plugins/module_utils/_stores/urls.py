@@ -12,19 +12,31 @@ import os
 
 from .._errors import StoreError
 from .database import Database, Place, SnapshotForm
+from .libsql_server import LibsqlServer
+from .libsql_url import SCHEMES, server_of
 from .sqlite_file import SqliteFile, SqliteSnapshots
 
 # By the end of the file's name; every form that any place has.
 _FORMS: dict[str, SnapshotForm] = {form.suffix: form for form in (SqliteSnapshots(),)}
 
 
-def place_of(url: str) -> Place:
-    """Return where the database of a URL is, whether there is one or not."""
+def place_of(url: str, *, token_path: str | None = None) -> Place:
+    """Return where the database of a URL is, whether there is one or not.
+
+    Args:
+        url: V(libsql://host) or V(https://host) of a server, else see C(path_of).
+        token_path: the file with the server's token, if it asks for one.
+
+    Raises:
+        StoreError: the URL is not understood, names a relative path, or holds a token.
+    """
+    if url.partition("://")[0] in SCHEMES:
+        return LibsqlServer(server_of(url), token_path)
     return SqliteFile(path_of(url))
 
 
 def open_database(url: str) -> Database:
-    """Return an existing database."""
+    """Return an existing database that asks for no token."""
     return place_of(url).open()
 
 
@@ -51,7 +63,9 @@ def path_of(url: str) -> str:
         return url
     scheme, separator, rest = url.partition(":")
     if not separator or scheme not in ("sqlite", "file"):
-        raise StoreError(f"the database URL of scheme {scheme!r} is not supported; use sqlite:////absolute/path (database)")
+        raise StoreError(
+            f"the database URL of scheme {scheme!r} is not supported; use sqlite:////absolute/path or libsql://host (database)"
+        )
     # sqlite:///relative and sqlite:////absolute, as SQLAlchemy writes them; file:/absolute, as SQLite does.
     path = rest[3:] if scheme == "sqlite" and rest.startswith("///") else rest
     if not path.startswith("/"):
