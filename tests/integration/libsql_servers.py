@@ -26,7 +26,7 @@ from module_runs import ModuleRun, Outcome
 from ports import free_port
 from provara_installation import FIXTURE, NEW_TEXT, OLD_TEXT
 
-TOKEN = "eyJhbGciOiJFZERTQSJ9.reference-token"  # noqa: S105
+TOKEN = "eyJhbGciOiJFZERTQSJ9.reference-token"
 SQLD = os.environ.get("SERVOS_SQLD", "")
 NOBODY = 65534
 
@@ -130,12 +130,27 @@ class LibsqlProvara:
         if self.is_real:
             shutil.rmtree(self._data, ignore_errors=True)
 
+    def reset(self) -> None:
+        """Bring the reference server back to the fixture's rows, and forget all runs."""
+        self.fault(forget=True)
+        write(self.token_file, TOKEN + "\n")
+        shutil.rmtree(self.state_dir, ignore_errors=True)
+        shutil.rmtree(self.backup_dir, ignore_errors=True)
+        connection = sqlite3.connect(self.file, timeout=10)
+        connection.execute("ATTACH ? AS fixture", (str(FIXTURE / "provara.db"),))
+        for table in ("api_keys", "context_connector_credentials"):
+            connection.execute(f"DELETE FROM {table}")
+            connection.execute(f"INSERT INTO {table} SELECT * FROM fixture.{table}")
+        connection.commit()
+        connection.close()
+
     def fault(self, **wish: Any) -> None:
         """Set what goes wrong, and count requests from one again; nothing goes wrong without arguments."""
         assert self.client.call("POST", "/control", wish)[0] == 200
 
-    def requests(self) -> int:
-        return int(self.client.call("GET", "/control")[1]["requests"])
+    def asked(self) -> list[str]:
+        """Return the first words of the statements of each request since a fault was set."""
+        return list(self.client.call("GET", "/control")[1]["asked"])
 
     def sql(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         if self.is_real:

@@ -83,7 +83,7 @@ def test_many_rows_and_great_ones_are_rotated_in_pages(provara: LibsqlProvara) -
 @pytest.mark.parametrize("columns", ["id TEXT, part INTEGER, PRIMARY KEY (part, id)", "id TEXT PRIMARY KEY"], ids=["two", "one"])
 def test_a_table_without_row_id_is_rotated_too(provara: LibsqlProvara, columns: str) -> None:
     sealed = "encrypted_value TEXT, iv TEXT, auth_tag TEXT, note"
-    head, key = columns.split(", PRIMARY KEY")[0], columns.partition(", PRIMARY KEY")[2]
+    head, unused, key = columns.partition(", PRIMARY KEY")
     provara.sql(f"CREATE TABLE odd ({head}, {sealed}{', PRIMARY KEY' + key if key else ''}) WITHOUT ROWID")
     names = "id, part" if key else "id"
     for number in range(7):

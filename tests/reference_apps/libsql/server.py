@@ -6,8 +6,9 @@
     server.py --database D [--port P] [--token-file F] [--certificate C --private-key K] [--expiry 10] [--transaction 5]
 
 Prints one line of JSON with its port when it listens. Faults are set by POST /control with a JSON object, which also begins to
-count requests anew; GET /control returns how many there were. The body's C(fault) is one of FAULTS, C(at) the request it befalls
-(from 1; 0 for each one), C(since) every request from that one on; C(sql), C(status) and C(base_url) belong to some of them.
+count requests anew; GET /control returns how many there were, and the words of their statements. The body's C(fault) is one of
+FAULTS, C(at) the request it befalls (from 1; 0 for each one), C(since) every request from that one on; C(sql), C(status),
+C(seconds) and C(base_url) belong to some of them. C(forget) ends all streams first, as their expiry does.
 """
 
 from __future__ import annotations
@@ -54,10 +55,11 @@ class Faults:
         self._lock = threading.Lock()
         self.wish: dict[str, Any] = {}
         self.requests = 0
+        self.asked: list[str] = []
 
     def set(self, wish: dict[str, Any]) -> None:
         with self._lock:
-            self.wish, self.requests = wish, 0
+            self.wish, self.requests, self.asked = wish, 0, []
 
     def next(self) -> str | None:
         """Count a request; return what befalls it."""
@@ -81,7 +83,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self.path == "/control":
-            self._answer(200, {"requests": self.server.faults.requests})
+            self._answer(200, {"requests": self.server.faults.requests, "asked": self.server.faults.asked})
         else:
             self._answer(200 if self.path == "/health" else 404, {})
 
@@ -89,10 +91,13 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if self.path == "/control":
             wish = json.loads(body)
+            if wish.get("forget"):
+                self.server.streams.forget_all()
             self.server.streams.is_isolated = not wish.get("without_isolation")
             self.server.faults.set(wish)
             self._answer(200, {})
             return
+        self.server.faults.asked.append(_words(body))
         fault = self.server.faults.next()
         if fault == "drop_before":
             self._drop()
@@ -213,6 +218,15 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *unused: Any) -> None:
         """Say nothing."""
+
+
+def _words(body: bytes) -> str:
+    """Say what a request asks for: the first word of each statement, each once."""
+    try:
+        steps = [step["stmt"] for request in json.loads(body)["requests"] for step in request.get("batch", {}).get("steps", ())]
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return "?"
+    return " ".join(dict.fromkeys(statement["sql"].split()[0] for statement in steps))
 
 
 def _holds(condition: Any, done: list[Any], errors: list[Any]) -> bool:
