@@ -150,8 +150,8 @@ def test_a_transaction_that_the_server_lets_go_of_changes_nothing(provara: Libsq
 
 
 def test_a_server_without_transactions_is_refused_before_a_row_is_written(provara: LibsqlProvara) -> None:
-    provara.fault(without_isolation=True, fault="rob", since=UPDATES[0])
-    assert_refused(provara.rotate(), "nothing was changed")
+    provara.fault(without_transactions=True)
+    assert_refused(provara.rotate(), "does not keep transactions across requests", "nothing was changed")
     provara.fault()
     assert not provara.is_rotated()
 
@@ -225,7 +225,7 @@ def test_a_server_in_clear_on_another_host_is_refused(provara: LibsqlProvara) ->
 
 
 @pytest.mark.parametrize("moment", ["drop_before", "drop_after"])
-@pytest.mark.parametrize("number", range(11, 21))
+@pytest.mark.parametrize("number", [11, 14, 16, 18])
 def test_a_restore_that_breaks_off_is_all_or_nothing(provara: LibsqlProvara, number: int, moment: str) -> None:
     made = provara.backup()
     assert not made.failed, made.msg

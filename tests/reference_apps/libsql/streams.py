@@ -40,11 +40,10 @@ class StatementError(Exception):
 class Stream:
     """One connection and what it is doing."""
 
-    def __init__(self, database: Path, *, is_isolated: bool) -> None:
+    def __init__(self, database: Path) -> None:
         self.connection = sqlite3.connect(database, isolation_level=None, check_same_thread=False, timeout=0)
         self.connection.text_factory = text_of_row
         self.connection.execute("PRAGMA foreign_keys=ON")
-        self.is_isolated = is_isolated
         self.lock = threading.RLock()
         self.used_at = time.monotonic()
         self.writes_since: float | None = None
@@ -69,7 +68,7 @@ class Streams:
         self._lock = threading.Lock()
         self._by_baton: dict[str, Stream] = {}
         self._used: set[str] = set()
-        self.is_isolated = True
+        self.keeps_transactions = True
         connection = sqlite3.connect(database)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.close()
@@ -79,7 +78,7 @@ class Streams:
         with self._lock:
             self._expire()
             if baton is None:
-                return Stream(self._database, is_isolated=self.is_isolated)
+                return Stream(self._database)
             if baton in self._used:
                 raise Declined(400, "Received a baton that has already been used")
             if baton not in self._by_baton:
@@ -90,6 +89,8 @@ class Streams:
     def give_back(self, stream: Stream) -> str:
         baton = secrets.token_urlsafe(24)
         with self._lock:
+            if not self.keeps_transactions and stream.connection.in_transaction:
+                stream.connection.execute("COMMIT")
             stream.used_at = time.monotonic()
             self._by_baton[baton] = stream
         return baton
@@ -121,9 +122,6 @@ class Streams:
     def run(self, stream: Stream, statement: dict[str, Any]) -> dict[str, Any]:
         """Run one statement; return its result."""
         sql = statement["sql"]
-        word = sql.split()[0].upper()
-        if not stream.is_isolated and word in ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE"):
-            return _result([], [], 0)
         if stream.was_robbed:
             stream.was_robbed = False
             raise StatementError("Transaction timed out", "TRANSACTION_TIMEOUT")
