@@ -19,7 +19,7 @@ export NO_COLOR := 1
 export ANSIBLE_COLLECTIONS_PATH := $(WORK)/collections
 export ANSIBLE_HOME := $(WORK)/ansible
 
-.PHONY: help demo test lint sanity unit states integration reference faults faults-controller faults-quick leaks leaks-quick molecule bench build \
+.PHONY: help demo test lint sanity unit states integration libsql reference faults faults-controller faults-quick leaks leaks-quick molecule bench build \
 	collection tree clean
 
 help:
@@ -62,6 +62,11 @@ reference: $(VENV)/.test
 ## integration  modules and playbooks against the reference applications, on this machine
 integration: $(VENV)/.test collection
 	python -m pytest --ansible-unit-inject-only $(SIDE_BY_SIDE) tests/integration
+
+## libsql       the same on a real libSQL server (sqld, from a package on PyPI), as nobody
+libsql: $(VENV)/.test collection
+	SERVOS_SQLD=$$(tests/lab/sqld) && export SERVOS_SQLD && \
+	  python -m pytest --ansible-unit-inject-only tests/integration/test_integration_libsql.py
 
 ## faults       stop a rotation everywhere and in every way, and judge; ARGS go to tests/faults/faults.py. Long
 faults: $(VENV)/.test collection

@@ -74,7 +74,7 @@ def _value(cell: dict[str, Any]) -> Any:
 class LibsqlProvara:
     """The fixture's database on a server, the two keys in files, and no service."""
 
-    def __init__(self, folder: Path, *, is_real: bool = False, options: tuple[str, ...] = ()) -> None:
+    def __init__(self, folder: Path, *, is_real: bool = False, options: tuple[str, ...] = (), token: str = TOKEN) -> None:
         folder.mkdir()
         self.folder, self.state_dir, self.backup_dir = folder, folder / "rotation", folder / "backups"
         self.old_key, self.new_key = write(folder / "old.key", OLD_TEXT + "\n"), write(folder / "new.key", NEW_TEXT + "\n")
@@ -83,21 +83,22 @@ class LibsqlProvara:
         self.file = folder / "server.db"
         self._log = (folder / "server.log").open("wb")
         if is_real:
-            self.port, self.token = free_port(), None
-            self._process = self._start_sqld()
-            self.client = Client(self.port, None)
+            self.port, self.token = free_port(), token if options else None
+            write(self.token_file, token + "\n")
+            self._process = self._start_sqld(options)
+            self.client = Client(self.port, self.token)
             load(self.client, FIXTURE / "provara.db")
         else:
-            self.token = TOKEN
-            write(self.token_file, TOKEN + "\n")
+            self.token = token
+            write(self.token_file, token + "\n")
             shutil.copy(FIXTURE / "provara.db", self.file)
             argv = [sys.executable, str(REFERENCE / "libsql/server.py"), "--database", self.file, "--token-file", self.token_file, *options]
             self._process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=self._log)
             self.port = json.loads(self._process.stdout.readline())["port"]  # type: ignore[union-attr]
-            self.client = Client(self.port, TOKEN)
+            self.client = Client(self.port, token)
         self.url = f"http://127.0.0.1:{self.port}"
 
-    def _start_sqld(self) -> subprocess.Popen[bytes]:
+    def _start_sqld(self, options: tuple[str, ...]) -> subprocess.Popen[bytes]:
         """Start the real server as nobody, in a folder that others may enter; its package is not ours to trust with more."""
         data = Path("/var/tmp") / f"servos-sqld-{self.port}"
         data.mkdir()
@@ -106,7 +107,7 @@ class LibsqlProvara:
             os.chown(data, NOBODY, NOBODY)
             as_nobody = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
         self._data = data
-        argv = [SQLD, "--db-path", data / "db", "--http-listen-addr", f"127.0.0.1:{self.port}", "--no-welcome"]
+        argv = [SQLD, "--db-path", data / "db", "--http-listen-addr", f"127.0.0.1:{self.port}", "--no-welcome", *options]
         process = subprocess.Popen(argv, stdout=self._log, stderr=self._log, env={"PATH": "/usr/bin:/bin"}, cwd=data, **as_nobody)
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:

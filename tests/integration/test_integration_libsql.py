@@ -5,13 +5,17 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import sqlite3
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from installations import assert_refused, write
 from libsql_servers import SQLD, LibsqlProvara
 from provara_installation import NEW_TEXT, OLD_TEXT, seal_columns
@@ -189,3 +193,36 @@ def test_a_row_under_a_third_key_stops_it(provara: LibsqlProvara) -> None:
 def test_the_new_key_must_not_be_the_old_one(provara: LibsqlProvara) -> None:
     write(provara.new_key, OLD_TEXT.upper())
     assert_refused(provara.rotate(), "the new key is the active key", "nothing was changed")
+
+
+def token_of(key: Ed25519PrivateKey, expires_in_s: int) -> str:
+    """Make a token in the way of Turso: a JWT, signed by EdDSA."""
+
+    def part(content: bytes) -> str:
+        return base64.urlsafe_b64encode(content).decode().rstrip("=")
+
+    claims = {"a": "rw", "exp": int(time.time()) + expires_in_s}
+    signed = f"{part(json.dumps({'alg': 'EdDSA', 'typ': 'JWT'}).encode())}.{part(json.dumps(claims).encode())}"
+    return f"{signed}.{part(key.sign(signed.encode()))}"
+
+
+@pytest.mark.skipif(not SQLD, reason="the reference server's tokens are no JWT")
+def test_the_tokens_of_a_real_server(template: Path, tmp_path: Path) -> None:
+    key = Ed25519PrivateKey.generate()
+    public = Path("/var/tmp") / f"servos-jwt-{tmp_path.parent.name}.pem"
+    public.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    public.chmod(0o644)  # read by nobody; there is nothing secret in it
+    provara = LibsqlProvara(tmp_path / "libsql", is_real=True, options=("--auth-jwt-key-file", str(public)), token=token_of(key, 3600))
+    try:
+        write(provara.token_file, token_of(key, -3600))
+        assert_refused(provara.rotate(), "401", "may have expired", "database_token_file", "nothing was changed")
+        assert_refused(provara.rotate(database_token_file=None), "401", "asks for a token", "database_token_file")
+        write(provara.token_file, token_of(Ed25519PrivateKey.generate(), 3600))
+        assert_refused(provara.rotate(), "401", "database_token_file", "nothing was changed")
+        assert not provara.is_rotated()
+        write(provara.token_file, str(provara.token))
+        assert provara.rotate()["rewrapped"] == 132
+        assert provara.is_rotated()
+    finally:
+        provara.tear_down()
+        public.unlink()

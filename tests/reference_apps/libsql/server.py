@@ -8,7 +8,8 @@
 Prints one line of JSON with its port when it listens. Faults are set by POST /control with a JSON object, which also begins to
 count requests anew; GET /control returns how many there were, and the words of their statements. The body's C(fault) is one of
 FAULTS, C(at) the request it befalls (from 1; 0 for each one), C(since) every request from that one on; C(sql), C(status),
-C(seconds) and C(base_url) belong to some of them. With C(without_transactions) each request is committed by itself. C(forget) ends all streams first, as their expiry does.
+C(seconds) and C(base_url) belong to some of them. With C(without_transactions) each request is committed by itself. C(forget)
+ends all streams first, as their expiry does.
 """
 
 from __future__ import annotations
