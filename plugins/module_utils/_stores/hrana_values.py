@@ -59,8 +59,8 @@ def cells_of(row: t.Sequence[t.Any]) -> tuple[t.Any, ...]:
 def _cell(kind: t.Any, value: t.Any) -> t.Any:
     if kind == "text" and isinstance(value, bytes):
         return value.decode("utf-8", "surrogateescape")
-    if kind == "real" and isinstance(value, str):
-        return _INFINITE.get(value)
+    if kind == "real" and isinstance(value, str) and value in _INFINITE:
+        return _INFINITE[value]
     if kind == "real" and isinstance(value, int):
         return float(value)
     if _KINDS.get(kind) is None or not isinstance(value, _KINDS[kind]):
