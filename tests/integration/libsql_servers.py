@@ -164,12 +164,13 @@ class LibsqlProvara:
         finally:
             connection.close()
 
-    def start(self, module: str, *, check: bool = False, **overrides: Any) -> ModuleRun:
+    def start(self, module: str, *, check: bool = False, authority: Path | None = None, **overrides: Any) -> ModuleRun:
         options: dict[str, Any] = {
             "app": "provara", "database": self.url, "state_dir": str(self.state_dir), "service_manager": "none",
             "database_token_file": str(self.token_file) if self.token else None,
         } | overrides
-        return ModuleRun(module, {name: value for name, value in options.items() if value is not None}, check=check)
+        trust = [lambda: os.environ.update(SSL_CERT_FILE=str(authority))] if authority else []
+        return ModuleRun(module, {name: value for name, value in options.items() if value is not None}, check=check, prepare=trust)
 
     def finish(self, run: ModuleRun) -> Outcome:
         outcome = run.wait(120)

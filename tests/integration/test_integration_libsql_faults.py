@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -218,6 +220,26 @@ def test_a_token_in_the_url_is_refused_and_not_repeated(provara: LibsqlProvara) 
 
 def test_a_server_that_is_not_there(provara: LibsqlProvara) -> None:
     assert_refused(provara.rotate(database="libsql://127.0.0.1:9?tls=0"), "no connection to the database libsql://127.0.0.1:9")
+
+
+def test_a_server_behind_tls(template: Path, tmp_path: Path) -> None:
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl is not here")
+    key, certificate = tmp_path / "tls.key", tmp_path / "tls.pem"
+    subprocess.run(
+        [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate, "-days", "2", "-subj",
+         "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"], check=True, capture_output=True, timeout=60,
+    )  # fmt: skip
+    provara = LibsqlProvara(tmp_path / "libsql", options=("--certificate", str(certificate), "--private-key", str(key)))
+    try:
+        url = f"libsql://localhost:{provara.port}"
+        assert_refused(provara.rotate(database=url), "TLS connection", "nothing was sent")
+        assert_refused(provara.rotate(database=f"libsql://127.0.0.1:{provara.port}", authority=certificate), "TLS connection")
+        assert provara.rotate(database=url, authority=certificate)["rewrapped"] == 132
+        assert provara.is_rotated()
+    finally:
+        provara.tear_down()
 
 
 def test_a_server_in_clear_on_another_host_is_refused(provara: LibsqlProvara) -> None:
