@@ -112,6 +112,34 @@ options:
     description: Seconds that a probe may take.
     type: float
     default: 30
+  listing:
+    description:
+      - For Provara. Asks the running gateway for its listing of provider keys (C(GET /v1/api-keys)), once, and holds each row of the
+        table C(api_keys) against what the gateway shows of it; O(listing) is sent from the managed host.
+      - The gateway answers V(200) for rows that it cannot open too; here such a row is a failure.
+      - The second sealed table, C(context_connector_credentials), is shown by no request; the census proves that one.
+    type: dict
+    suboptions:
+      url:
+        description: Base URL of the gateway. Plain HTTP is possible to this host only.
+        type: str
+        required: true
+      admin_key_file:
+        description:
+          - A file on the managed host that holds the admin key (C(PROVARA_ADMIN_SECRET)). All rows must be listed.
+        type: path
+      session_cookie_file:
+        description:
+          - A file on the managed host that holds the cookie of a session, for a gateway with several tenants. All rows of its tenant
+            must be listed; RV(listing) says how many rows of others it cannot show.
+        type: path
+      ca_file:
+        description: Certificates (PEM) to trust instead of the system's.
+        type: path
+      timeout:
+        description: Seconds that the answer may take.
+        type: float
+        default: 30
 """
 
 EXAMPLES = r"""
@@ -149,6 +177,16 @@ EXAMPLES = r"""
       - name: a server's SSH key
         url: http://127.0.0.1:8080/api/servers/1/reveal
         token_file: /etc/servos/admin_token
+
+- name: See whether Provara's gateway reads its rows
+  servos.ops.servos_key_info:
+    app: provara
+    database: sqlite:////srv/provara/provara.db
+    env_file: /etc/provara/provara.env
+    service: provara
+    listing:
+      url: http://127.0.0.1:4000
+      admin_key_file: /etc/provara/admin_key
 """
 
 RETURN = r"""
@@ -312,6 +350,24 @@ probes:
       ok: true
       status: 200
       reason: ""
+listing:
+  description:
+    - Whether the gateway shows every row as the data has it, and if not, why. C(rows) are in the data, C(listed) in the answer (none
+      without one), C(matching) are right in both; C(unseen) belong to other tenants than the session's.
+    - C(failures) names the first 20 rows that are not right. Nothing of a value is returned.
+  returned: when O(listing) is given
+  type: dict
+  sample:
+    ok: false
+    reason: "the gateway does not show 1 of 3 rows of api_keys as the data has them: OPENAI_API_KEY is not listed"
+    rows: 3
+    listed: 2
+    matching: 2
+    unseen: 0
+    failures:
+      - id: V1StGXR8_Z5jdHi6B-myT
+        name: OPENAI_API_KEY
+        reason: is not listed
 """
 
 import typing as t
@@ -323,6 +379,7 @@ from ansible_collections.servos.ops.plugins.module_utils._ansible.options import
 from ansible_collections.servos.ops.plugins.module_utils._apps.probe import run_probes
 from ansible_collections.servos.ops.plugins.module_utils._rotation.archive import look_up
 from ansible_collections.servos.ops.plugins.module_utils._rotation.backups import backups_by_key
+from ansible_collections.servos.ops.plugins.module_utils._rotation.listing import hold_listing
 from ansible_collections.servos.ops.plugins.module_utils._rotation.observe import observe
 
 if t.TYPE_CHECKING:
@@ -338,6 +395,13 @@ def main() -> None:
         "forbid": {"type": "list", "elements": "str", "default": ["decryption failed", "decrypt error"]},
         "html": {"type": "bool", "default": False},
         "ca_file": {"type": "path"},
+    }
+    listing_options = {
+        "url": {"type": "str", "required": True},
+        "admin_key_file": {"type": "path", "no_log": False},
+        "session_cookie_file": {"type": "path"},
+        "ca_file": {"type": "path"},
+        "timeout": {"type": "float", "default": 30},
     }
     archive_options = {
         "directory": {"type": "path"},
@@ -356,6 +420,9 @@ def main() -> None:
             archive={"type": "dict", "options": archive_options},
             probes={"type": "list", "elements": "dict", "options": probe_options},
             probe_timeout={"type": "float", "default": 30},
+            listing={
+                "type": "dict", "options": listing_options, "mutually_exclusive": [["admin_key_file", "session_cookie_file"]]
+            },
         ),
         supports_check_mode=True,
     )
@@ -376,6 +443,8 @@ def main() -> None:
             result["backups"] = backups_by_key(installation, seen.keys, module.params["backup_dir"])
         if module.params["probes"]:
             result["probes"] = run_probes(module.params["probes"], timeout_s=module.params["probe_timeout"])
+        if module.params["listing"]:
+            result["listing"] = hold_listing(installation, seen.keys, module.params["listing"])
         return result
 
     run_module(module, work)

@@ -212,6 +212,21 @@ scrub:
   sample:
     vacuumed: true
     wal_bytes: 0
+tables:
+  description:
+    - One entry a table that holds sealed values. C(rewrapped) were (in check mode, would be) brought under the new key, C(already) were
+      under it before; together with C(empty), C(plain) and C(foreign) ones they make up what was C(scanned).
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - table: api_keys
+      scanned: 120
+      rewrapped: 120
+      already: 0
+      empty: 0
+      plain: 0
+      foreign: 0
 census_before:
   description: The census before the run, as M(servos.ops.servos_key_info) returns it.
   returned: success

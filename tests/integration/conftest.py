@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-pytest.register_assert_rewrite("installations", "provara_installation", "playbook_runs")
+pytest.register_assert_rewrite("installations", "provara_installation", "provara_gateway", "playbook_runs")
 
 # E402: what is rewritten has to be named before it is imported.
 from engines import engine, injecting  # noqa: E402
@@ -24,6 +24,7 @@ from module_runs import MODULES  # noqa: E402
 from pika_sites import PikaSite  # noqa: E402
 from pikas import OLD as PIKA_OLD  # noqa: E402
 from pikas import Pika  # noqa: E402
+from provara_gateway import ServedProvara  # noqa: E402
 from provara_installation import Provara  # noqa: E402
 from sshds import NoSshd, find, make_keys  # noqa: E402
 
@@ -97,6 +98,27 @@ def make_pika_site(tmp_path: Path) -> Iterator[Callable[..., PikaSite]]:
 def pika_site(make_pika_site: Callable[..., PikaSite]) -> PikaSite:
     """An unlocked Pika under the old key."""
     return make_pika_site()
+
+
+def make_served(template: Path, tmp_path: Path) -> Iterator[Callable[..., ServedProvara]]:
+    """Return a function that sets Provara up with a gateway; what runs is stopped afterwards."""
+    made: list[ServedProvara] = []
+
+    def make(**options: Any) -> ServedProvara:
+        made.append(ServedProvara(tmp_path / f"provara{len(made)}", **options))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.tear_down()
+
+
+@pytest.fixture
+def served(make_served: Callable[..., ServedProvara]) -> ServedProvara:
+    """Provara with a gateway that runs."""
+    made = make_served()
+    made.start()
+    return made
 
 
 @pytest.fixture(scope="session")

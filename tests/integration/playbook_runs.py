@@ -58,6 +58,10 @@ def play(servos: Servos, name: str, *argv: str, environment: dict[str, str] | No
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True, timeout=180, check=False,
     )  # fmt: skip
     assert leaks(done.stdout, secrets | servos.secrets()) == []
-    recap = next((line for line in reversed(done.stdout.splitlines()) if line.startswith("control") and "ok=" in line), "")
-    stats = {name: int(count) for name, count in (pair.split("=") for pair in recap.split() if "=" in pair)}
-    return Played(done.returncode, done.stdout, stats)
+    return Played(done.returncode, done.stdout, recap_of(done.stdout))
+
+
+def recap_of(text: str) -> dict[str, int]:
+    """Return the statistics of the one host."""
+    recap = next((line for line in reversed(text.splitlines()) if line.startswith("control") and "ok=" in line), "")
+    return {name: int(count) for name, count in (pair.split("=") for pair in recap.split() if "=" in pair)}

@@ -57,6 +57,7 @@ def request(
     verify: bool = True,
     ca_option: str = "api_ca_file",
     sink: t.Callable[[bytes], None] | None = None,
+    limit_bytes: int = _BODY_LIMIT_BYTES,
 ) -> Answer:
     """Send one request and read its answer.
 
@@ -70,6 +71,7 @@ def request(
         ca_option: the option that names C(ca_path), for messages.
         sink: is given the body of a 200 that is neither JSON nor HTML, piece by piece; C(text) is empty then. What it raises
             ends the request.
+        limit_bytes: of the answer's body; the rest is not read.
 
     Raises:
         ApiError: nothing was sent: no connection, a certificate that does not verify, plain HTTP to another host.
@@ -111,7 +113,7 @@ def request(
         try:
             connection.request(method, target, body=content, headers=sent)
             reply = connection.getresponse()
-            raw = b"" if sink is not None and _is_file(reply) else reply.read(_BODY_LIMIT_BYTES)
+            raw = b"" if sink is not None and _is_file(reply) else reply.read(limit_bytes)
             if sink is not None and _is_file(reply):
                 for piece in iter(lambda: reply.read(_PIECE_BYTES), b""):
                     raw = piece[:1]  # something came, which is all that is asked below
@@ -126,7 +128,7 @@ def request(
             ) from None
         # http.client takes the end of the connection for the end of the answer, even in the middle of either.
         is_cut = bool(reply.length) if reply.length is not None else not raw and not reply.chunked
-        if is_cut and len(raw) < _BODY_LIMIT_BYTES and reply.status not in (204, 304):
+        if is_cut and len(raw) < limit_bytes and reply.status not in (204, 304):
             raise UnknownOutcomeError(f"the connection to {where} broke after the request had gone out (in the middle of the answer)")
     finally:
         connection.close()

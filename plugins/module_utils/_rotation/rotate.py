@@ -54,6 +54,7 @@ def rotate(
         require_escrowed(installation, before.keys.staged)
     result = _described(before)
     if not write:
+        result["tables"] = _tables(before, None, target, count_all=_is_all_ahead(before, expect_staged))
         result.update(_forecast(before, target, steps, expect_staged))
         result["_warnings"] = before.warnings() + before.warnings_of_forgotten()
         return result
@@ -66,6 +67,7 @@ def rotate(
         # The same id must not count as done any more.
         installation.keyring.remember(rotation_id=None, withdrawn_id=installation.keyring.record().get("rotation_id"))
     result.update(after.as_result(), changed=bool(steps), steps=steps, **walk.did)
+    result["tables"] = _tables(before, after, target, count_all=False)
     result["_warnings"] = before.warnings() + walk.warnings + after.warnings_of_forgotten()
     result["_after"] = _shown(after)
     return result
@@ -102,7 +104,7 @@ def _described(before: Observation) -> dict[str, t.Any]:
 
 def _forecast(before: Observation, target: MasterKey, steps: list[str], expect_staged: bool) -> dict[str, t.Any]:
     """Say what a real run would do and count, in the same words."""
-    if expect_staged and before.keys.staged is None and before.phase == "settled":
+    if _is_all_ahead(before, expect_staged):
         steps = ["rewrap", "swap", "restart"] if before.process_seen else ["rewrap", "swap"]
         count = sum(before.sight.sealed.values())
     else:
@@ -112,6 +114,37 @@ def _forecast(before: Observation, target: MasterKey, steps: list[str], expect_s
         "duration_s": 0.0, "values_per_s": 0, "window_s": None,
         "_after": dict(_shown(before), steps=", ".join(steps) or "none", rewrapped=count),
     }
+
+
+def _is_all_ahead(before: Observation, expect_staged: bool) -> bool:
+    """Tell whether a key would be staged first, so that every value would be rewrapped."""
+    return expect_staged and before.keys.staged is None and before.phase == "settled"
+
+
+def _tables(before: Observation, after: Observation | None, target: MasterKey, *, count_all: bool) -> list[dict[str, t.Any]]:
+    """Return one dictionary of counts a table.
+
+    Args:
+        after: what is seen after a real run; None for a dry run.
+        count_all: whether the new key is not known yet, so that no value can be under it.
+    """
+    mark = None if count_all else target.fingerprint
+    rows: dict[str, dict[str, t.Any]] = {}
+    for counted in before.census.fields if before.census is not None else ():
+        row = rows.setdefault(counted.field.table, {
+            "table": counted.field.table, "scanned": 0, "rewrapped": 0, "already": 0, "empty": 0, "plain": 0, "foreign": 0,
+        })
+        sealed, already = sum(counted.sealed.values()), counted.sealed.get(mark or "", 0)
+        found = {"rewrapped": sealed - already, "already": already, "empty": counted.empty, "plain": counted.plain}
+        found["foreign"] = counted.unopened
+        for name, count in found.items():
+            row[name] += count
+            row["scanned"] += count
+    for counted in after.census.fields if after is not None and after.census is not None else ():
+        left = sum(counted.sealed.values()) - counted.sealed.get(target.fingerprint, 0)
+        if counted.field.table in rows:
+            rows[counted.field.table]["rewrapped"] -= left
+    return list(rows.values())
 
 
 def _shown(seen: Observation) -> dict[str, t.Any]:
