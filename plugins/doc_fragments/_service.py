@@ -15,15 +15,19 @@ options:
   service:
     description:
       - The service that runs the application. For ServOS and ACT the default is the unit of that name.
+      - With O(service_manager=compose), the service's name in the Compose file.
     type: str
   service_manager:
     description:
       - What stops and starts the service.
+      - With V(compose), the container is made anew at each start (C(up --force-recreate)), since it keeps the environment that it was
+        created with. Nothing is built for that, and no other service is touched.
       - With V(none) nothing is stopped or started, and no process is held against the env file. One that was started with the
         old key keeps that from being retired all the same.
     type: str
     choices:
       - command
+      - compose
       - none
       - systemd
     default: systemd
@@ -45,6 +49,27 @@ options:
         type: path
       pid:
         description: Prints the process id of the running service, where there is no file.
+        type: list
+        elements: str
+  service_compose:
+    description:
+      - The Docker Compose project of O(service_manager=compose). O(service) must have one container.
+    type: dict
+    suboptions:
+      project_directory:
+        description:
+          - The project's directory. Every command runs in it, so that name and C(.env) of the project are those of a command by hand.
+          - The default is the directory of the first of O(service_compose.files).
+        type: path
+      files:
+        description: The Compose files, where they are not the ones that Compose finds in the directory itself.
+        type: list
+        elements: path
+      project_name:
+        description: The project's name, where it is neither the directory's nor in the file.
+        type: str
+      command:
+        description: The command. The default is C(docker compose), and C(docker-compose) where there is none.
         type: list
         elements: str
 """

@@ -30,7 +30,7 @@ def service_options() -> dict[str, t.Any]:
     """Return the options of the doc fragment C(_service): the service that runs the application."""
     return {
         "service": {"type": "str"},
-        "service_manager": {"type": "str", "choices": ["command", "none", "systemd"], "default": "systemd"},
+        "service_manager": {"type": "str", "choices": ["command", "compose", "none", "systemd"], "default": "systemd"},
         "service_commands": {
             "type": "dict",
             "options": {
@@ -38,6 +38,15 @@ def service_options() -> dict[str, t.Any]:
                 "start": {"type": "list", "elements": "str"},
                 "pid_file": {"type": "path"},
                 "pid": {"type": "list", "elements": "str"},
+            },
+        },
+        "service_compose": {
+            "type": "dict",
+            "options": {
+                "project_directory": {"type": "path"},
+                "files": {"type": "list", "elements": "path"},
+                "project_name": {"type": "str"},
+                "command": {"type": "list", "elements": "str"},
             },
         },
     }

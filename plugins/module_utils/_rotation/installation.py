@@ -12,6 +12,7 @@ Those are the data, the env file, the running process and the operator's keys.
 from __future__ import annotations
 
 import contextlib
+import os
 import typing as t
 
 from .._errors import EnvFileError, FileError, KeyFormatError, KeyMissingError, ProfileError, ServiceError
@@ -21,6 +22,7 @@ from .._keys.material import MasterKey, parse_key
 from .._stores.database import Database, Place
 from .._stores.urls import place_of
 from .._system import files
+from .._system.compose import ComposeService
 from .._system.processes import process_variable
 from .._system.services import CommandService, Runner, Service, SystemdService
 from .profile import Profile, build_profile
@@ -48,6 +50,7 @@ class Installation:
         self._manager: str = options.get("service_manager") or "systemd"
         self._service_name: str | None = options.get("service") or self.profile.service
         self._service_commands: t.Mapping[str, t.Any] = options.get("service_commands") or {}
+        self._service_compose: t.Mapping[str, t.Any] = options.get("service_compose") or {}
         self._service: Service | None = None
 
     def place(self) -> Place:
@@ -79,6 +82,8 @@ class Installation:
     def _build_service(self) -> Service:
         if self._manager == "systemd":
             return SystemdService(str(self._service_name), self._run)
+        if self._manager == "compose":
+            return self._build_compose_service()
         commands = self._service_commands
         if not commands.get("stop") or not commands.get("start"):
             raise ServiceError("service_manager=command needs service_commands with stop and start")
@@ -87,6 +92,18 @@ class Installation:
         return CommandService(
             self._service_name or "", self._run, stop=commands["stop"], start=commands["start"],
             pid_file=commands.get("pid_file"), pid_command=commands.get("pid"),
+        )
+
+    def _build_compose_service(self) -> Service:
+        compose = self._service_compose
+        directory, named = compose.get("project_directory"), list(compose.get("files") or ())
+        if not self._service_name:
+            raise ServiceError("service_manager=compose needs service: the service's name in the Compose file")
+        if not directory and (not named or not os.path.isabs(named[0])):
+            raise ServiceError("service_manager=compose needs service_compose with project_directory, or with files by absolute paths")
+        return ComposeService(
+            self._service_name, self._run, directory=directory or os.path.dirname(named[0]), files=named,
+            project_name=compose.get("project_name"), command=compose.get("command"),
         )
 
     def parse(self, text: str, *, where: str) -> MasterKey:
