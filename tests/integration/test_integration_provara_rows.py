@@ -262,3 +262,12 @@ class _At(ServedProvara):
 def days(start: str, end: str) -> float:
     moments = [datetime.datetime.fromisoformat(text) for text in (start, end)]
     return (moments[1] - moments[0]) / datetime.timedelta(days=1)
+
+
+def test_another_table_with_the_three_columns_that_no_key_opens_is_reported(provara: Provara) -> None:
+    provara.add_table("mcp_server_credentials", [b"one", b"two"], key_text="77" * 32)
+    for outcome in (provara.rotate(check=True), provara.rotate()):
+        assert not outcome.failed, outcome.msg
+        assert "open under no known key" in outcome.warnings
+        assert "2 in mcp_server_credentials.encrypted_value" in outcome.warnings
+    assert provara.opened("mcp_server_credentials", "77" * 32) == [b"one", b"two"]

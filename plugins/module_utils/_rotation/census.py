@@ -26,7 +26,8 @@ class Census(t.NamedTuple):
     """What a pass over the whole database saw.
 
     C(fields) hold sealed values; C(undeclared) are those of them that the profile does not name although it names some.
-    Where a profile names no fields, C(strangers) look sealed and open under nothing, in columns where nothing opens.
+    C(strangers) look sealed and open under nothing, in columns where nothing opens; where a profile names fields, only groups of
+    columns are.
     C(foreign_at) names a few values that nothing opens although they are in fields. C(canary) is the fingerprint that the
     canary is under.
     """
@@ -124,7 +125,8 @@ def take_census(
             )
     undeclared = tuple(c.field for c in found if profile.fields and not c.is_declared)
     if profile.fields:
-        strangers.clear()
+        # Single columns that look sealed are common; the group of columns that this application seals in is not.
+        strangers = [counted for counted in strangers if len(counted.field.columns) > 1]
     return Census(tuple(found), tuple(strangers), undeclared, tuple(foreign_at), canary.mark, canary.is_expected, tuple(tables))
 
 
