@@ -74,18 +74,28 @@ def test_no_proxy_is_asked(server, trap, monkeypatch, name):
         "http://[2001:db8::1]/",
         "http://0.0.0.0/",
         "http://localhost.example.org/",
-        "http://127.0.0.1@192.0.2.1/",
         "http://2130706433/",
     ],
 )
-def test_plain_http_to_another_host_is_refused_before_any_connection(url, monkeypatch):
+def test_plain_http_to_another_host_is_refused_before_any_connection(url, no_connection):
+    with pytest.raises(ApiError, match="plain HTTP to another host"):
+        post(url)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1@192.0.2.1/", "https://name:word@192.0.2.1/"], ids=["this host as a name", "password"])
+def test_a_url_with_a_user_in_it_is_refused_without_being_repeated(url, no_connection):
+    with pytest.raises(ApiError, match="holds a user name or password") as caught:
+        post(url)
+    assert "word@" not in str(caught.value)
+
+
+@pytest.fixture
+def no_connection(monkeypatch):
     def connect(*arguments, **options):
         pytest.fail("a connection was tried")
 
     monkeypatch.setattr(socket, "create_connection", connect)
     monkeypatch.setattr(socket, "getaddrinfo", connect)
-    with pytest.raises(ApiError, match="plain HTTP to another host"):
-        post(url)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.1.2.3", "LOCALHOST"])
