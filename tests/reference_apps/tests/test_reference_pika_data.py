@@ -132,7 +132,7 @@ def test_a_dropped_connection(pika: Pika, moment: str, key_name: str) -> None:
     ("point", "expected"),
     [("before", ("old", "old", OLD_ONLY)), ("2", ("old", "old", OLD_ONLY)), ("3", ("old", "old", OLD_ONLY)),
      ("4", ("new", "new", OLD_ONLY)), ("5", ("new", "new", {"old", "new"})), ("after", ("new", "new", NEW_ONLY))],
-    ids="s6-die-{}".format,
+    ids=lambda value: f"s6-die-{value}" if isinstance(value, str) else "-".join(value[:2]),
 )  # fmt: skip
 def test_a_process_that_dies(pika: Pika, point: str, expected: Any) -> None:
     pika.set_faults(die_step=point)
