@@ -167,7 +167,7 @@ phase:
   sample: settled
 steps:
   description: What was done (in check mode, would be), in order.
-  returned: success
+  returned: success, and when it failed on the way
   type: list
   elements: str
   sample: [stage, back up, rotate, put in force in /etc/pika/server.key]
@@ -266,7 +266,7 @@ from ansible_collections.servos.ops.plugins.module_utils._ansible.front_door imp
 from ansible_collections.servos.ops.plugins.module_utils._ansible.leaving import run_command
 from ansible_collections.servos.ops.plugins.module_utils._ansible.masking import mask_keys
 from ansible_collections.servos.ops.plugins.module_utils._ansible.pika_door import pika_options, pika_rules, run_on_pika
-from ansible_collections.servos.ops.plugins.module_utils._errors import ApiError
+from ansible_collections.servos.ops.plugins.module_utils._errors import ApiError, ServosError
 from ansible_collections.servos.ops.plugins.module_utils._injection.relay import open_variables, seal_variables, take_request
 from ansible_collections.servos.ops.plugins.module_utils._rotation.pika_custody import parse_text, read_key_file
 from ansible_collections.servos.ops.plugins.module_utils._rotation.pika_look import be_configured, phase_of, server_name
@@ -350,10 +350,15 @@ def main() -> None:
         mask_keys(module, [given])
         before = run.custody.marks()
         seen = server_name(run) if params["state"] == "configured" else run.status().name
-        if run.write:
-            done = run_acting(run.custody, lambda: act(run, given), purpose=f"servos_pika_key state={params['state']}")
-        else:
-            done = act(run, given)
+
+        def told() -> dict[str, t.Any]:
+            try:
+                return act(run, given)
+            except ServosError as error:
+                error.facts.update(steps=run.steps, _warnings=run.warnings)
+                raise
+
+        done = run_acting(run.custody, told, purpose=f"servos_pika_key state={params['state']}") if run.write else told()
         after = run.custody.marks()
         return dict(
             done, **after, phase=phase_of(run.custody), kept_keys=run.custody.kept(),

@@ -58,6 +58,8 @@ def test_a_settings_row_that_could_not_be_written_leaves_the_old_key_in_force(ma
     assert site.pika.is_all_under("old")
     assert site.key_text() == OLD
     assert (asked(site).count(ROTATE), asked(site).count(LOCK)) == (1, 1)
+    assert failed["steps"] == ["stage", "back up"]
+    assert "locked for a moment" in failed.warnings
     assert not site.rotate().failed
     is_finished(site)
 
@@ -163,6 +165,7 @@ def test_a_backup_that_is_not_whole_stops_it_before_the_server_is_asked(make_pik
     failed = site.rotate()
     assert failed.failed
     assert ROTATE not in asked(site)
+    assert failed["steps"] == []
     assert list(site.backup_dir.iterdir()) == []
     assert site.keyring() == {}
     assert site.pika.is_all_under("old")

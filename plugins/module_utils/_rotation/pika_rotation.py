@@ -191,6 +191,7 @@ def _carry_out(run: PikaRun, plan: _Plan, wish: Wish) -> dict[str, t.Any]:
             # As if it had never been begun: its id is not one that was done.
             keyring.remember(**{name: earlier.get(name) for name in _OF_ONE_ROTATION})
             keyring.destroy("staged")
+            run.steps.remove("stage")
         raise
     if lost is not None:
         resolve(run, old, new, lost)
