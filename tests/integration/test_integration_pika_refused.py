@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from evidence import leaks
-from gateways import gateway
+from gateways import crude, gateway
 from module_runs import ModuleRun, Outcome
 from pika_sites import LOCK, LOGIN, LOGOUT, ROTATE, UNLOCK, Make, PikaSite, asked, mark
 from pikas import MANAGER, NEW, OLD, OTHER, PASSWORDS, PLAIN, SECRETS, TOTP, Pika, PikaCluster, write
@@ -391,11 +391,78 @@ def test_a_store_of_the_server_that_is_down(make_pika_site: Make, store: str) ->
     assert not site.rotate().failed
 
 
+JSON_REPLY = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+STRANGE = {
+    "nested": JSON_REPLY + b"Content-Length: 200000\r\n\r\n" + b"[" * 200000,
+    "big-number": JSON_REPLY + b'\r\n{"initialized":' + b"1" * 6000 + b"}",
+    "no-http": b"SSH-2.0-OpenSSH\r\n",
+    "nothing": b"",
+    "many-headers": JSON_REPLY + b"X: y\r\n" * 300 + b"\r\n{}",
+    "negative-length": JSON_REPLY + b"Content-Length: -5\r\n\r\n{}",
+    "bad-chunk": JSON_REPLY + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+    "latin": JSON_REPLY + b"X-\xff: \xe9\r\n\r\n{\xff}",
+    "503": b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/html\r\nContent-Length: 2\r\n\r\nno",
+}
+
+
+@pytest.mark.parametrize("reply", STRANGE.values(), ids=STRANGE)
+def test_what_answers_is_no_pika(pika_site: PikaSite, reply: bytes) -> None:
+    with crude(reply) as url:
+        outcome = pika_site.rotate(url=url)
+    refused(pika_site, outcome, url)
+    assert "unexpected" not in outcome.msg
+    assert sum(words in outcome.msg for words in ("this is no Pika", "broke", "not ready")) == 1
+
+
+def test_a_certificate_that_nobody_vouches_for_is_sent_nothing(make_pika_site: Make) -> None:
+    site = make_pika_site(tls=True)
+    refused(site, site.rotate(ca_file=None), "CERTIFICATE_VERIFY_FAILED", "ca_file")
+    assert asked(site) == []
+
+
+def test_a_url_with_a_password_in_it_is_refused(pika_site: PikaSite) -> None:
+    url = pika_site.pika.url.replace("//", "//somebody:hunter2-hunter2@")
+    outcome = pika_site.rotate(url=url)
+    refused(pika_site, outcome, "password", "take it out")
+    assert asked(pika_site) == [] and "hunter2" not in outcome.msg
+
+
+def test_a_key_that_an_env_file_cannot_hold_is_refused_before_anything_is_asked(make_pika_site: Make) -> None:
+    site = make_pika_site(env_key=OLD)
+    refused(site, site.rotate(), "PIKA_ENCRYPTION_PASSWORD")
+    assert not [line for line in asked(site) if line.startswith("POST")]
+
+
+def test_the_key_of_a_server_that_is_down_is_configured(make_pika_site: Make) -> None:
+    site = make_pika_site(env_key="old")
+    site.pika.stop()
+    assert site.env_file is not None
+    outcome = site.run("configured", new_key_file=str(write(site.folder / "given.key", "the-new-key\n")))
+    assert not outcome.failed, outcome.msg
+    assert (outcome.changed, outcome["server"], outcome["restart_due"]) == (True, "unknown", True)
+    assert 'PIKA_ENCRYPTION_PASSWORD="the-new-key"' in site.env_file.read_text() and site.key_text() == "the-new-key"
+
+
+def test_a_server_that_somebody_else_rotated_in_the_meantime(make_pika_site: Make) -> None:
+    site = make_pika_site(faults="fail_step=4*1")
+    assert site.rotate().failed
+    assert site.pika.rotate(OLD, OTHER).status == 200
+    outcome = site.rotate()
+    assert outcome.failed and mark(NEW) in outcome.msg and mark(OLD) in outcome.msg
+    assert site.keyring() == {"previous": OLD, "staged": NEW}
+    # The way out that the message names: find its key, and put it into the key file.
+    write(site.key_file, f"{OTHER}\n")
+    outcome = site.rotate()
+    assert not outcome.failed, outcome.msg
+    assert site.pika.is_all_under("new") and outcome["old_key"] == mark(OTHER)
+    assert site.keyring() == {"previous": OTHER, f"kept-{mark(OLD)[3:]}": OLD}
+
+
 # -- backups that are none
 
 
 @pytest.mark.parametrize(
-    "fault", ["reply=html", "reply=bad_magic", "reply=drop", "reply=longer", "reply=empty", "reply=500", "truncate=60"]
+    "fault", ["reply=html", "reply=bad_magic", "reply=drop", "reply=longer", "reply=endless", "reply=empty", "reply=500", "truncate=60"]
 )
 def test_a_backup_that_is_none_keeps_the_server_from_being_asked(make_pika_site: Make, fault: str) -> None:
     site = make_pika_site(faults=f"backup_{fault}*1")
@@ -405,6 +472,12 @@ def test_a_backup_that_is_none_keeps_the_server_from_being_asked(make_pika_site:
     assert not site.rotate(rotation_id="1").failed
     (backup,) = site.backups()
     assert site.pika.judge(backup=backup)["ok"]
+
+
+@pytest.mark.parametrize("days", ["nan", "inf", "1e300", "-1"])
+def test_a_retention_that_is_no_number_of_days(pika_site: PikaSite, days: str) -> None:
+    refused(pika_site, pika_site.rotate(retention_days=float(days)), "retention_days")
+    assert asked(pika_site) == []
 
 
 def test_a_place_for_backups_that_cannot_be_written(pika_site: PikaSite) -> None:

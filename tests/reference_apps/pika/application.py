@@ -305,6 +305,8 @@ class Application:
             reply.body = b"PIKABX" + content[6:]
         elif fault == "longer":
             reply.body = content + b"\n"
+        elif fault == "endless":
+            reply.body, reply.is_endless = content, True
         elif fault == "empty":
             reply.body = b""
         elif fault == "drop":

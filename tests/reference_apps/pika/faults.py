@@ -48,7 +48,7 @@ KNOWN: Mapping[str, tuple[str, ...] | None] = {
     "info_bearer": ("401",),
     # Backup.
     "backup_truncate": None,
-    "backup_reply": ("html", "bad_magic", "drop", "longer", "empty", "500"),
+    "backup_reply": ("html", "bad_magic", "drop", "longer", "endless", "empty", "500"),
     # Cluster.
     "leader": ("none", "unreachable"),
     "quorum": ("lost",),

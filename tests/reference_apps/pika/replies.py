@@ -28,6 +28,8 @@ class Reply:
     # Bytes after which the connection is cut, in the middle of the body; None sends it all.
     cut_after: int | None = None
     is_chunked: bool = False
+    # The body goes on with zeros for as long as somebody reads.
+    is_endless: bool = False
 
 
 class Refused(Exception):

@@ -117,6 +117,8 @@ class Handler(BaseHTTPRequestHandler):
         for start in range(0, len(body), _CHUNK_BYTES):
             chunk = body[start : start + _CHUNK_BYTES]
             self.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
+        while reply.is_endless:
+            self.wfile.write(b"%x\r\n%s\r\n" % (_CHUNK_BYTES, bytes(_CHUNK_BYTES)))
         if reply.cut_after is None:
             self.wfile.write(b"0\r\n\r\n")
         else:
