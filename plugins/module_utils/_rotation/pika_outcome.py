@@ -18,6 +18,9 @@ from .pika_run import PikaRun, key_on_disk
 
 # A server whose answer was lost may still be writing.
 _SETTLE_S = 2
+_PATIENCE_S = 30
+# What Pika itself answers when it is through with a rotation that failed.
+_ENDED = frozenset(("not_resealed", "unreadable", "vaults_not_resealed", "vaults_unreadable"))
 _OPEN_A_VAULT = "where the server manages vault keys, open a vault to see that it came along"
 
 
@@ -29,6 +32,8 @@ def resolve(run: PikaRun, old: MasterKey, new: MasterKey, lost: UnknownOutcomeEr
     """
     time.sleep(_SETTLE_S)
     try:
+        if lost.facts.get("pika_answer") not in _ENDED:
+            _let_it_write(run)
         found = key_on_disk(run, [new, old])
     except ApiError as error:
         raise UnknownOutcomeError(
@@ -47,6 +52,17 @@ def resolve(run: PikaRun, old: MasterKey, new: MasterKey, lost: UnknownOutcomeEr
         run.custody.keyring.remember(half_done=new.fingerprint)
         raise _half_done(run, old, new)
     run.warnings.append(f"{lost}; its disk is under {new.fingerprint}, so the rotation was done; {_OPEN_A_VAULT}")
+
+
+def _let_it_write(run: PikaRun) -> None:
+    """Wait while the server cannot read its secrets: it is between its swap of keys and its write, or stays so for good.
+
+    It holds no lock over a rotation. Another key in its memory just then would be the one that its secrets are written under, while
+    their verifier is already under the new one.
+    """
+    until = time.monotonic() + _PATIENCE_S
+    while not run.status().is_readable and time.monotonic() < until:
+        time.sleep(1)
 
 
 def resume(run: PikaRun, old: MasterKey, new: MasterKey) -> None:

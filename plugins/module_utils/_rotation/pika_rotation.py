@@ -186,8 +186,8 @@ def _carry_out(run: PikaRun, plan: _Plan, wish: Wish) -> dict[str, t.Any]:
             backup = _prepare(run, old, wish)
             is_asked = True
             lost = _ask(run, old, new)
-    except ServosError:
-        if not plan.is_under_way and (not is_asked or _is_still_under(run, old)):
+    except ServosError as error:
+        if not plan.is_under_way and (not is_asked or _is_still_under(run, old, error)):
             # As if it had never been begun: its id is not one that was done.
             keyring.remember(**{name: earlier.get(name) for name in _OF_ONE_ROTATION})
             keyring.destroy("staged")
@@ -209,8 +209,13 @@ def _carry_out(run: PikaRun, plan: _Plan, wish: Wish) -> dict[str, t.Any]:
     }  # fmt: skip
 
 
-def _is_still_under(run: PikaRun, old: MasterKey) -> bool:
-    """Tell whether the server's disk is seen to be under the old key. Who gave a refusal is not known: a gateway may have, too late."""
+def _is_still_under(run: PikaRun, old: MasterKey, refusal: ServosError) -> bool:
+    """Tell whether the server's disk is seen to be under the old key. Who gave a refusal is not known: a gateway may have, too late.
+
+    Only the lock has a header of its own, and a server that somebody has locked stays so.
+    """
+    if refusal.facts.get("pika_answer") == "locked":
+        return True
     try:
         return unlock(run.pika, old.reveal_text())
     except ServosError:
