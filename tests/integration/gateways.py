@@ -1,7 +1,8 @@
 # Copyright (c) 2026, servos.ops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A gateway before a server that spoils one request: it answers itself, or says nothing, before or after it has handed the request on."""
+"""A gateway before a server that spoils one request: it answers itself (503), or says nothing (drop), before or after it has handed the
+request on, or while the server is at work on it: `503-before`, `503-after`, `drop-before`, `drop-after`, `drop-during`."""
 
 from __future__ import annotations
 
@@ -13,9 +14,6 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-# What is done to the one request.
-MANNERS = ("503-before", "503-after", "drop-before", "drop-after")
-
 
 class _Handler(BaseHTTPRequestHandler):
     server: Gateway
@@ -26,8 +24,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
-        reply, moment = self.server.next_manner()
-        answer = None if moment == "before" else self._handed_on(body)
+        reply, moment = self.server.next_manner(self.path)
+        if moment == "during":
+            threading.Thread(target=self._forgotten, args=(body,), daemon=True).start()
+        answer = None if moment in ("before", "during") else self._handed_on(body)
         if reply == "drop":
             self.connection.shutdown(socket.SHUT_RDWR)
         elif reply == "503" or answer is None:
@@ -37,6 +37,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(answer[0], kept, answer[2])
 
     do_GET = do_POST = _answer
+
+    def _forgotten(self, body: bytes) -> None:
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            self._handed_on(body)
 
     def _handed_on(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.server.behind, timeout=40)
@@ -58,28 +62,33 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class Gateway(ThreadingHTTPServer):
-    """Counts the requests, and spoils the nth."""
+    """Counts the requests, and spoils the nth, or the first of a path."""
 
     daemon_threads = True
 
-    def __init__(self, behind: int, nth: int, manner: str) -> None:
-        self.behind, self._nth, self._manner = behind, nth, manner
+    def __init__(self, behind: int, nth: int, path: str, manner: str) -> None:
+        self.behind, self._nth, self._path, self._manner = behind, nth, path, manner
         self.seen = 0
         super().__init__(("127.0.0.1", 0), _Handler)
 
-    def next_manner(self) -> tuple[str, str]:
+    def next_manner(self, path: str) -> tuple[str, str]:
         """Return what is done to this request: which reply, and whether before or after it is handed on."""
         self.seen += 1
-        if self.seen != self._nth:
+        if self.seen != self._nth and path != self._path:
             return "", ""
+        self._path = ""
         reply, unused, moment = self._manner.partition("-")
         return reply, moment
 
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
 
 @contextlib.contextmanager
-def gateway(behind: int, *, nth: int, manner: str) -> Iterator[Gateway]:
+def gateway(behind: int, *, nth: int = 0, path: str = "", manner: str) -> Iterator[Gateway]:
     """Stand before the server at this port for the length of a with block."""
-    server = Gateway(behind, nth, manner)
+    server = Gateway(behind, nth, path, manner)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:

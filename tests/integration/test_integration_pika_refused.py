@@ -367,7 +367,7 @@ def test_any_request_of_a_rotation_may_be_lost(make_pika_site: Make, nth: int, m
     """The same command again finishes, with the same key, and the server was asked for one rotation."""
     site = make_pika_site(vaults=0)
     with gateway(site.pika.port, nth=nth, manner=manner) as before:
-        outcome = site.rotate(rotation_id="1", url=f"http://127.0.0.1:{before.server_port}")
+        outcome = site.rotate(rotation_id="1", url=before.url)
         assert before.seen >= nth, f"a rotation has {before.seen} requests"
     assert "is locked" not in outcome.msg
     assert asked(site).count(ROTATE) <= 1
@@ -378,6 +378,65 @@ def test_any_request_of_a_rotation_may_be_lost(make_pika_site: Make, nth: int, m
     is_recoverable(site)
     assert site.pika.unlock(OLD).status == 403
     tidy(site)
+
+
+@pytest.mark.parametrize("nth", range(13, 18))
+def test_any_request_of_a_recovery_may_be_lost(make_pika_site: Make, nth: int) -> None:
+    """The settings could not be written, and what the run asks to put that right is lost as well."""
+    site = make_pika_site(vaults=0, faults="fail_step=4*1")
+    with gateway(site.pika.port, nth=nth, manner="drop-after") as before:
+        assert site.rotate(rotation_id="1", url=before.url).failed
+        assert before.seen >= nth, f"a rotation that fails so has {before.seen} requests"
+    is_recoverable(site)
+    outcome = site.rotate(rotation_id="1")
+    assert not outcome.failed, outcome.msg
+    assert site.info()["phase"] == "settled" and site.pika.unlock(OLD).status == 403
+    is_recoverable(site)
+    tidy(site)
+
+
+@pytest.mark.parametrize("nth", range(1, 8))
+@pytest.mark.parametrize(
+    ("state", "goal"), [("unlocked", True), ("locked", False), ("initialized", True)], ids=["unlocked", "locked", "initialized"]
+)
+def test_any_request_of_the_other_states_may_be_lost(make_pika_site: Make, state: str, goal: bool, nth: int) -> None:
+    site = make_pika_site(unlock=OLD if state == "locked" else "", initialized=state != "initialized")
+    with gateway(site.pika.port, nth=nth, manner="drop-after") as before:
+        site.run(state, url=before.url)
+        assert before.seen >= nth
+    again = site.run(state)
+    assert not again.failed, again.msg
+    assert site.pika.status() == {"initialized": True, "unlocked": goal}
+    assert site.pika.judge(with_manifest=False)["verifier"] == "old"
+    tidy(site)
+
+
+def test_a_server_that_is_still_at_work_is_not_disturbed(make_pika_site: Make) -> None:
+    """Between its swap of keys and its write it cannot read its own secrets. A lock and an unlock just then would mix the keys."""
+    site = make_pika_site(vaults=0, faults="slow_rotate_ms=4000*1")
+    with gateway(site.pika.port, path="/api/v1/key/rotate", manner="drop-during") as before:
+        outcome = site.rotate(url=before.url)
+    assert not outcome.failed, outcome.msg
+    assert site.pika.is_all_under("new")
+    assert LOCK not in asked(site) and asked(site).count(ROTATE) == 1
+
+
+def test_a_server_that_somebody_locked_meanwhile_stays_locked(make_pika_site: Make) -> None:
+    site = make_pika_site(faults="rotate_reply=locked*1")
+    outcome = site.rotate(rotation_id="1")
+    refused(site, outcome, "503", "locked")
+    assert (outcome["pika_answer"], asked(site).count(UNLOCK)) == ("locked", 1)
+    assert not site.pika.status()["unlocked"]
+    assert site.rotate(rotation_id="1").failed
+    assert not site.rotate(rotation_id="1", unlock_first=True).failed
+
+
+def test_two_runs_at_once_rotate_once(pika_site: PikaSite) -> None:
+    runs = [pika_site.begin("rotated", rotation_id="1") for unused in range(2)]
+    outcomes = [pika_site.heard(run.wait()) for run in runs]
+    assert asked(pika_site).count(ROTATE) == 1
+    assert sum(outcome.changed for outcome in outcomes if not outcome.failed) == 1
+    is_recoverable(pika_site)
 
 
 @pytest.mark.parametrize("store", ["session_store=down", "limiter_store=down"])

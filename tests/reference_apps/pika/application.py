@@ -265,6 +265,9 @@ class Application:
         fault = self.faults.take("rotate_reply")
         if fault in ("echo_400", "echo_500"):
             raise Refused(int(fault[-3:]), f"rotate {body['current_key']} to {body['new_key']}: strange")
+        if fault == "locked":
+            self.keys.lock()
+            return self._gate_reply()
         self.keys.rotate(body["current_key"], body["new_key"])
         die_at(self.faults, "after")
         if fault and fault.isdigit():

@@ -146,6 +146,7 @@ class Keys:
             raise Refused(500, UNREADABLE)
         vault_keys = self._open_vault_keys(old_key) if self._version == "C" else {}
         # Step 3: the swap comes before anything is on disk.
+        new_verifier = seal_verifier(derive(new), verifier)
         self._live_key = derive(new)
         die_at(self._faults, "3")
         time.sleep(int(self._faults.take("slow_rotate_ms") or 0) / 1000)
@@ -154,7 +155,8 @@ class Keys:
             raise Refused(500, "rewrap secrets failed: save settings: No space left on device")
         if self._faults.take("lose_oauth2_only") and all(path.startswith(("oauth2/", "ldap/")) for path in secrets):
             secrets = {}
-        row["encryption_verifier"] = seal_verifier(self._live_key, verifier)
+        # The verifier was made with the new key, the payload is sealed with the live one: an unlock meanwhile mixes them.
+        row["encryption_verifier"] = new_verifier
         row["sensitive_payload"] = self._seal_payload(secrets)
         self._store.write("settings", SETTINGS_ID, row)
         die_at(self._faults, "4")
@@ -165,7 +167,7 @@ class Keys:
                 if fails_at == "5":
                     raise Refused(500, f"rewrap server-managed vault keys failed: save vault account {user_id}")
             account = self._store.read("vault_accounts", user_id) or {}
-            account["wrapped_vault_key"] = seal_blob(self._live_key, vault_key)
+            account["wrapped_vault_key"] = seal_blob(derive(new), vault_key)
             self._store.write("vault_accounts", user_id, account)
 
     def _open_vault_keys(self, key_bytes: bytes) -> dict[str, bytes]:
