@@ -105,6 +105,13 @@ def test_a_url_with_a_user_is_refused_and_not_shown(url):
     assert "S3CRET" not in str(caught.value)
 
 
+@pytest.mark.parametrize("url", ["http://127.0.0.1@192.0.2.1/", "https://user:S3CRET@h/", "https://@h/"], ids=str)
+def test_a_url_with_a_user_is_refused_and_not_shown(url):
+    with pytest.raises(ApiError, match="user name or password") as caught:
+        post(url)
+    assert "S3CRET" not in str(caught.value)
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.1.2.3", "LOCALHOST"])
 def test_plain_http_to_this_host_is_allowed(server, host, monkeypatch):
     real = socket.create_connection
