@@ -104,7 +104,7 @@ options:
         description: The request that it answers.
         type: str
         required: true
-      message:
+      ciphertext:
         description: What RV(sealed) was there.
         type: str
         required: true
@@ -287,7 +287,7 @@ def configure(module: AnsibleModule, run: PikaRun, given: MasterKey | None) -> d
     key, sealed, service = given, params["sealed"], None
     if sealed is not None and run.write:
         private = take_request(sealed["secrets_dir"], sealed["request_id"])
-        variables = open_variables(private, sealed["request_id"], sealed["message"])
+        variables = open_variables(private, sealed["request_id"], sealed["ciphertext"])
         key = parse_text(variables.get(SEALED_NAME, ""), where="the sealed key")
         mask_keys(module, [key])
     if params["service"]:
@@ -321,7 +321,7 @@ def main() -> None:
                 "type": "dict",
                 "options": {
                     "request_id": {"type": "str", "required": True},
-                    "message": {"type": "str", "required": True},
+                    "ciphertext": {"type": "str", "required": True},
                     "secrets_dir": {"type": "path", "default": "/var/lib/servos/secrets", "no_log": False},
                 },
             },

@@ -109,7 +109,7 @@ def test_the_key_travels_sealed_to_the_host_that_asked(make_pika_site: Make, tmp
     asking = ModuleRun("servos_secret_request", {"secrets_dir": secrets_dir}).wait()
     write(leader.key_file, "a-key=for/env+files\n")
     sealed = leader.run("configured", seal_for={"request_id": asking["request_id"], "recipient": asking["recipient"]})
-    answer = {"request_id": asking["request_id"], "message": sealed["sealed"], "secrets_dir": secrets_dir}
+    answer = {"request_id": asking["request_id"], "ciphertext": sealed["sealed"], "secrets_dir": secrets_dir}
     taken = follower.run("configured", sealed=answer)
     assert (taken.changed, taken["env_key"], taken["key_file_key"], taken["restart_due"]) == (
         True, mark("a-key=for/env+files"), mark("a-key=for/env+files"), True,
