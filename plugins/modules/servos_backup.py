@@ -10,7 +10,7 @@ module: servos_backup
 short_description: Back up, restore and expire the database of an installation
 version_added: 0.1.0
 description:
-  - Copies a SQLite database while it is in use, checks the copy's integrity, opens every value in it, and writes beside it
+  - Copies a database while it is in use (a libSQL server into a SQLite file), checks the copy's integrity, opens every value in it, and writes beside it
     its SHA-256, its counts and the fingerprint of the key that opens it; a backup without its key is worth nothing.
 author:
   - servos.ops contributors (@servos-ops)

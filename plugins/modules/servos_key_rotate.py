@@ -74,6 +74,7 @@ options:
   scrub:
     description:
       - Leave no value under the old key in free pages or in the write-ahead log (VACUUM, and a truncating checkpoint).
+      - What a libSQL server keeps is not in our power; a warning says so.
     type: bool
     default: true
   old_key_file:
@@ -206,7 +207,7 @@ window_s:
   type: float
   sample: 1.8
 scrub:
-  description: C(vacuumed), and C(wal_bytes), the size of the write-ahead log afterwards.
+  description: C(vacuumed), and C(wal_bytes), the size of the write-ahead log afterwards (none for a server).
   returned: when O(scrub=true) and data was written
   type: dict
   sample:
