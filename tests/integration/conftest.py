@@ -100,6 +100,7 @@ def pika_site(make_pika_site: Callable[..., PikaSite]) -> PikaSite:
     return make_pika_site()
 
 
+@pytest.fixture
 def make_served(template: Path, tmp_path: Path) -> Iterator[Callable[..., ServedProvara]]:
     """Return a function that sets Provara up with a gateway; what runs is stopped afterwards."""
     made: list[ServedProvara] = []
