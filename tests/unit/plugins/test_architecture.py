@@ -47,6 +47,8 @@ PURE = {
     "_sealing/layout_codec",
     "_sealing/layouts",
     "_sealing/oracles",
+    "_stores/database",
+    "_stores/hrana_values",
     "_stores/shapes",
     "_hosts/endpoints",
     "_hosts/host_key",
