@@ -20,6 +20,7 @@ options:
     type: str
     choices:
       - act
+      - airflow
       - provara
       - servos
     default: servos

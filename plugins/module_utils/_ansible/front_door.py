@@ -120,6 +120,9 @@ def _mask_known(module: AnsibleModule, installation: Installation) -> None:
     for read in reads:
         with contextlib.suppress(ServosError):
             mask_keys(module, [read()])
+    for read_all in (installation.configuration.keys, installation.configuration.dropped_keys):
+        with contextlib.suppress(ServosError):
+            mask_keys(module, read_all())
 
 
 __all__ = ("given_key", "installation_of", "now", "run_acting", "run_module")

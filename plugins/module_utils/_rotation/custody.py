@@ -14,7 +14,6 @@ import socket
 import typing as t
 
 from .._errors import KeyFormatError, KeyMissingError, ServiceError
-from .._keys.envfile import require_plain
 from .._keys.keyring import ROLES
 from .._keys.material import MasterKey, encoding_for_new_key, generate_key, written_like
 from .._system import files
@@ -87,7 +86,7 @@ def stage(
     seen.require_usable(discover="include", allow_empty=allow_empty, canary_required=installation.profile.canary_required)
     if new_key is not None:
         new_key = written_like(new_key, active, installation.key_encoding)
-        require_plain(installation.env_var, new_key.reveal_text())
+        installation.configuration.require_writable(new_key)
     if escrow is not None:
         escrow.require_means(write=write)
     if write:
@@ -166,6 +165,11 @@ def refuse_unretired(keys: Keys, state_dir: str) -> None:
                 f"the {role} key {kept.fingerprint} of the last rotation is still kept in {state_dir}; "
                 "retire it first (playbook servos.ops.retire), then rotate again"
             )
+    if keys.dropped:
+        raise KeyMissingError(
+            f"the list of keys that the last rotation took out of the configuration is still kept in {state_dir}; "
+            "retire it first (playbook servos.ops.retire), then rotate again"
+        )
 
 
 def activate(installation: Installation, *, write: bool) -> dict[str, t.Any]:
@@ -187,6 +191,7 @@ def activate(installation: Installation, *, write: bool) -> dict[str, t.Any]:
             f"{elsewhere} of {sum(census.sealed.values())} values are not under the staged key {keys.staged.fingerprint} yet; "
             "nothing was changed; rewrap them first (servos_key_rotate with until=rewrapped)"
         )
+    installation.configuration.require_swappable_list()
     if write:
         installation.keyring.write("previous", active)
         installation.write_env_key(keys.staged)
@@ -208,7 +213,8 @@ def retire(
     seen = observe(installation)
     keys = seen.keys
     active = _required(keys.active)
-    doomed = [role for role in ("previous", "withdrawn", "staged") if os.path.lexists(installation.keyring.path_of(role))]
+    places = [installation.kept_list.path, *map(installation.keyring.path_of, ROLES)]
+    doomed = [path for path in places if os.path.lexists(path)]
     if keys.staged is not None and keys.staged != active:
         raise KeyMissingError(
             f"the rotation to {keys.staged.fingerprint} is under way (phase {seen.phase}); nothing was destroyed; "
@@ -227,6 +233,8 @@ def retire(
     if doomed and write:
         # The env file is the only other place of the active key: it must be on disk before its copy goes.
         files.fsync_file(os.path.realpath(str(installation.env_file)))
+        # First of all: a kept list without a previous key would look like none of this.
+        installation.kept_list.destroy()
         for role in ROLES:
             installation.keyring.destroy(role)
         files.clear_leftover_of(str(installation.env_file))
@@ -236,12 +244,15 @@ def retire(
 
 
 def _retired(keys: Keys, active: MasterKey) -> list[str]:
-    return [key.fingerprint for key in (keys.previous, keys.withdrawn) if key is not None and key != active]
+    kept = [key for key in (keys.previous, keys.withdrawn, *keys.dropped) if key is not None and key not in (active, *keys.listed)]
+    return list(dict.fromkeys(key.fingerprint for key in kept))
 
 
 def _refuse_retire(seen: Observation, active: MasterKey, *, allow_empty: bool) -> None:
     seen.require_usable(discover="include", allow_empty=allow_empty, canary_required=False)
-    needed = {mark: count for mark, count in seen.sight.sealed.items() if mark != active.fingerprint}
+    # What the configuration goes on listing is not destroyed.
+    staying = {key.fingerprint for key in (active, *seen.keys.listed)}
+    needed = {mark: count for mark, count in seen.sight.sealed.items() if mark not in staying}
     if needed:
         counts = ", ".join(f"{count} under the {seen.keys.role_of(mark)} key {mark}" for mark, count in needed.items())
         raise KeyMissingError(f"values still need it: {counts}; nothing was destroyed; run servos.ops.rotate again, then retire")

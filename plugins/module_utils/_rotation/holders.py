@@ -43,18 +43,21 @@ class Holders(t.NamedTuple):
         return [holder for holder in self.found if holder.mark in marks]
 
 
-def find_holders(keys: t.Iterable[MasterKey], env_var: str) -> Holders:
+def find_holders(keys: t.Iterable[MasterKey], env_var: str, *, separator: str | None = None) -> Holders:
     """Look for the keys in the environment of every other process.
 
-    A variable's whole value counts, in any form that the key can be written in; under another name than C(env_var) only if it is
-    too long to be there by chance, as a passphrase may. What this process descends from is left out: it runs us, and seals nothing.
+    A variable's whole value counts, in any form that the key can be written in, and of a list of keys with C(separator) the first,
+    which seals; under another name than C(env_var) only if it is too long to be there by chance, as a passphrase may. What this
+    process descends from is left out: it runs us, and seals nothing.
     """
     forms = {form.encode("utf-8", "surrogateescape"): key.fingerprint for key in keys for form in key.forms()}
     seen, named = environments(), env_var.encode("ascii")
+    between = separator.encode("ascii") if separator else None
     found = []
     for pid, content in sorted(seen.found.items()):
         entries = (entry.partition(b"=") for entry in content.split(b"\x00"))
-        marks = {forms.get(value) for name, unused_sign, value in entries if name == named or len(value) >= _LEAST_BYTES}
+        values = [value for name, unused_sign, value in entries if name == named or len(value) >= _LEAST_BYTES]
+        marks = {forms.get(value) or forms.get(value.partition(between)[0].strip() if between else value) for value in values}
         found += [Holder(pid, name_of(pid), mark) for mark in sorted(filter(None, marks))]
     return Holders(tuple(found), seen.unread)
 

@@ -16,16 +16,21 @@ import os
 import typing as t
 
 from .._errors import EnvFileError, FileError, KeyFormatError, KeyMissingError, ProfileError, ServiceError
-from .._keys.envfile import EnvFile
-from .._keys.keyring import Keyring, key_file_text
+from .._keys.key_list import KeptList, split_keys
+from .._keys.keyring import ROLES, Keyring, key_file_text
 from .._keys.material import MasterKey, parse_key
 from .._stores.database import Database, Place
 from .._stores.urls import place_of
 from .._system import files
 from .._system.compose import ComposeService
-from .._system.processes import process_variable
+from .._system.processes import process_variable, started_at
+from .._system.service_group import ServiceGroup, main_pids
 from .._system.services import CommandService, Runner, Service, SystemdService
+from .configuration import Configuration
 from .profile import Profile, build_profile
+
+# Stands for the key of a process that may have read its file before that was last written.
+UNKNOWN = "mk:unknown"
 
 
 class Installation:
@@ -41,12 +46,18 @@ class Installation:
         self.profile: Profile = build_profile(options.get("app") or "servos", overrides)
         self.env_file: str | None = options.get("env_file") or self.profile.env_file
         self.env_var: str = options.get("env_var") or self.profile.env_var
-        self.env_duplicates: str = options.get("env_duplicates") or "fail"
+        self._is_ini = self.profile.config_format == "ini"
+        self.process_var: str = (self.profile.process_var if self._is_ini else None) or self.env_var
         self.key_encoding: str = options.get("key_encoding") or "auto"
         self.database_url: str | None = options.get("database") or self.profile.database
         self.database_token_file: str | None = options.get("database_token_file") or None
         self.state_dir: str = options.get("state_dir") or self.profile.state_dir
         self.keyring = Keyring(self.state_dir, derivation=self.profile.derivation)
+        self.kept_list = KeptList(self.state_dir)
+        self.configuration = Configuration(
+            self.profile, path=self.env_file, variable=self.env_var, duplicates=options.get("env_duplicates") or "fail",
+            encoding=self.key_encoding, kept_list=self.kept_list,
+        )
         self._manager: str = options.get("service_manager") or "systemd"
         self._service_name: str | None = options.get("service") or self.profile.service
         self._service_commands: t.Mapping[str, t.Any] = options.get("service_commands") or {}
@@ -81,7 +92,8 @@ class Installation:
 
     def _build_service(self) -> Service:
         if self._manager == "systemd":
-            return SystemdService(str(self._service_name), self._run)
+            units: list[Service] = [SystemdService(name, self._run) for name in str(self._service_name).split()]
+            return units[0] if len(units) == 1 else ServiceGroup(units, self._run)
         if self._manager == "compose":
             return self._build_compose_service()
         commands = self._service_commands
@@ -111,44 +123,26 @@ class Installation:
         return parse_key(text, derivation=self.profile.derivation, where=where)
 
     def env_content(self) -> bytes:
-        """Return the bytes of the env file.
-
-        Raises:
-            EnvFileError: none is named, or it cannot be read.
-        """
-        if not self.env_file:
-            raise EnvFileError(f"the profile {self.profile.app} has no env file of its own; name one (env_file)")
-        try:
-            return files.read_file(self.env_file)
-        except FileError as error:
-            raise EnvFileError(f"{error}; nothing was changed; name the env file of the service (env_file)") from None
+        """Return the bytes of the env file."""
+        return self.configuration.content()
 
     def env_key(self) -> MasterKey:
         """Return the active key: the one in force in the env file."""
-        content = self.env_content()
-        where = str(self.env_file)
-        text = EnvFile(content).value_of(self.env_var, duplicates=self.env_duplicates, where=where)
-        return parse_key(
-            text, derivation=self.profile.derivation, encoding=self.key_encoding, where=f"{self.env_var} in {where}"
-        )
+        return self.configuration.keys()[0]
 
     def write_env_key(self, key: MasterKey) -> None:
-        """Put a key in force in the env file; every other byte, owner, mode and context stay."""
-        content = self.env_content()
-        changed = EnvFile(content).replaced(
-            self.env_var, key.reveal_text(), duplicates=self.env_duplicates, where=str(self.env_file)
-        )
-        if changed != content:
-            self.write_env_content(changed)
+        """Put a key in force in the env file."""
+        self.configuration.write(key)
 
     def write_env_content(self, content: bytes) -> None:
         """Replace the env file's bytes in one step; owner, mode and context stay."""
-        files.replace_file_content(str(self.env_file), content)
+        self.configuration.write_content(content)
 
     def clear_leftovers(self) -> None:
         """Destroy what a killed run left half-written of keys, record and env file; for who holds the installation's lock."""
         with contextlib.suppress(FileError):  # whoever writes that file next meets the same obstacle, and says so
             self.keyring.clear_leftovers()
+            self.kept_list.clear_leftovers()
             if self.env_file:
                 files.clear_leftover_of(str(self.env_file))
 
@@ -157,28 +151,60 @@ class Installation:
         return self.parse(key_file_text(files.read_file(path, limit_bytes=64 * 1024)), where=path)
 
     def process_key(self) -> tuple[str | None, int | None]:
-        """Return fingerprint and process id of the running service; (None, None) while it is stopped.
+        """Return fingerprint and process id of the running service; (None, None) while it, or one of several, is stopped.
 
-        A process without the variable, or with a text that is no key, has a fingerprint that says so and equals none.
+        A process without the variable, or with a text that is no key, has a fingerprint that says so and equals none. Of several
+        services one that does not run on the active key counts.
         """
         service = self.service()
-        pid = service.main_pid() if service is not None else None
-        if pid is None:
+        seen = [(self._key_of(pid), pid) for pid in (main_pids(service) if service is not None else [])]
+        if not seen or any(mark is None for mark, unused_pid in seen):
             return None, None
+        if len(seen) == 1:
+            return seen[0]
+        active = self.env_key().fingerprint
+        return next(((mark, pid) for mark, pid in seen if mark != active), seen[0])
+
+    def _key_of(self, pid: int) -> str | None:
         try:
+            if self._is_ini:
+                return self._key_from_file_of(pid)
             text = process_variable(pid, self.env_var)
         except ProcessLookupError:
-            return None, None
+            return None
         except PermissionError:
             raise KeyMissingError(
                 f"the environment of process {pid} may not be read; run as root (become: true), or set service_manager=none"
             ) from None
         if not text:
-            return "mk:unset", pid
+            return "mk:unset"
         try:
-            return self.parse(text, where="the process").fingerprint, pid
+            return self.parse(split_keys(text, self.profile.key_list, where="the process")[0], where="the process").fingerprint
         except KeyFormatError:
-            return "mk:malformed", pid
+            return "mk:malformed"
+
+    def _key_from_file_of(self, pid: int) -> str | None:
+        """A process that reads its key from the file shows none; what can be seen is whether it is older than the file.
+
+        Raises:
+            EnvFileError: its environment overrides the file.
+        """
+        name = self.profile.process_var
+        for variable in [name + ending for ending in ("", *self.profile.config_rivals)] if name else []:
+            if process_variable(pid, variable) is not None:
+                raise EnvFileError(
+                    f"process {pid} of the service was started with {variable}, which overrides {self.env_var} in {self.env_file}: a key "
+                    f"that is swapped there would not be the one in force; nothing was changed; name the file that sets {variable} "
+                    f"(env_file, env_var, config_format: env), or take {variable} out and restart the service"
+                )
+        born = started_at(pid)
+        if born is None:
+            return None
+        # While no key is kept that it could have read before, another line of the file has changed.
+        is_under_way = any(os.path.lexists(self.keyring.path_of(role)) for role in ROLES)
+        if is_under_way and born < os.stat(str(self.env_file)).st_mtime:
+            return UNKNOWN
+        return self.env_key().fingerprint
 
 
-__all__ = ("Installation",)
+__all__ = ("UNKNOWN", "Installation")

@@ -15,6 +15,9 @@ from __future__ import annotations
 
 import typing as t
 
+# Where the configuration holds one key, in an env file, which is what the process is started with.
+_ENV_FILE: dict[str, t.Any] = {"config_format": "env", "config_section": None, "config_rivals": [], "process_var": None, "key_list": None}
+
 # The union of what ServOS's and ACT's pages list; the first pattern that fits names the class.
 _SERVOS_CLASSES: list[dict[str, str]] = [
     {"name": "integrity canary", "table": "", "column": "canary"},
@@ -43,10 +46,46 @@ def _servos_like(product: str) -> dict[str, t.Any]:
         "classes": _SERVOS_CLASSES,
         "canary": {"row": "canary", "required": False},
         "rotate_path": "/api/maintenance/rotate-key",
+        **_ENV_FILE,
     }
 
 
 _PROVARA_COLUMNS = {"ciphertext": "encrypted_value", "nonce": "iv", "tag": "auth_tag"}
+
+# Apache Airflow 3.3.2, files below airflow/. It seals with MultiFernet over the texts in [core] fernet_key between commas, the first
+# of which seals (models/crypto.py, get_fernet). What its own command rotates is what is sealed (cli/commands/
+# rotate_fernet_key_command.py): models/connection.py and models/connection_test.py by FernetFieldsMixin of models/crypto.py,
+# models/variable.py, models/trigger.py. Without a key a value is stored as it is, and is_encrypted says so; kwargs of a trigger
+# may be plain JSON as well (models/trigger.py, _decrypt_kwargs).
+_FERNET = {"cipher": "fernet"}
+_AIRFLOW: dict[str, t.Any] = {
+    "env_var": "AIRFLOW__CORE__FERNET_KEY",
+    "env_file": None,
+    "service": None,
+    "database": None,
+    "state_dir": "/var/lib/airflow/rotation",
+    "derivation": {"kdf": "raw", "text": "base64url"},
+    "fields": [
+        {"table": "connection", "column": "password", "codec": _FERNET, "class": "connection passwords"},
+        {"table": "connection", "column": "extra", "codec": _FERNET, "class": "connection extras"},
+        {"table": "variable", "column": "val", "codec": _FERNET, "class": "variables"},
+        {"table": "trigger", "column": "kwargs", "codec": _FERNET, "class": "arguments of deferred tasks", "optional": True},
+        # Since 3.3, a few seconds old at most.
+        {"table": "connection_test_request", "column": "password", "codec": _FERNET, "class": "connection tests", "optional": True},
+        {"table": "connection_test_request", "column": "extra", "codec": _FERNET, "class": "connection tests", "optional": True},
+    ],
+    "ignore": [],
+    "classes": [],
+    "canary": None,
+    "rotate_path": None,
+    # _shared/configuration/parser.py: the variable beats airflow.cfg (_lookup_sequence), and a command or a secrets backend may
+    # stand in for either (_get_cmd_option, _get_secret_option, and _get_env_var_option for the variables).
+    "config_format": "env",
+    "config_section": "core",
+    "config_rivals": ["_CMD", "_SECRET"],
+    "process_var": "AIRFLOW__CORE__FERNET_KEY",
+    "key_list": ",",
+}
 
 KNOWN_PROFILES: dict[str, dict[str, t.Any]] = {
     "servos": _servos_like("servos"),
@@ -73,7 +112,9 @@ KNOWN_PROFILES: dict[str, dict[str, t.Any]] = {
         "classes": [],
         "canary": None,
         "rotate_path": None,
+        **_ENV_FILE,
     },
+    "airflow": _AIRFLOW,
 }
 
 __all__ = ("KNOWN_PROFILES",)

@@ -16,24 +16,32 @@ from .._sealing.aes_gcm import Cipher
 from .._sealing.codecs import as_given
 from .census import Census, Reader, take_census
 from .holders import Holder, Holders, find_holders
-from .installation import Installation
+from .installation import UNKNOWN, Installation
 from .plan import NEXT_STEPS, Sight, phase_of
 from .profile import Field, as_profile_entry
 
 _KEY_ROLES = ("active", "staged", "previous", "withdrawn")
+_LISTED = "listed"
 
 
 class Keys:
-    """The keys that are known for an installation, by role; the same bytes under two roles are one key."""
+    """The keys that are known for an installation, by role; the same bytes under two roles are one key.
+
+    C(listed) keys stand in the configuration after the active one; C(dropped) ones did so before a swap, and are kept.
+    """
 
     def __init__(
-        self, *, active: MasterKey | None, staged: MasterKey | None, previous: MasterKey | None, withdrawn: MasterKey | None
+        self, *, active: MasterKey | None, staged: MasterKey | None, previous: MasterKey | None, withdrawn: MasterKey | None,
+        listed: t.Sequence[MasterKey] = (), dropped: t.Sequence[MasterKey] = (),
     ) -> None:
         self.active = active
         self.staged = staged
         # A run that was undone leaves the active key in the previous one's place as well.
         self.previous = None if previous == active else previous
         self.withdrawn = withdrawn
+        self.listed = tuple(key for key in listed if key != active)
+        configured = [key for key in (active, *listed) if key is not None]
+        self.dropped = tuple(key for key in dropped if key not in configured)
 
     @property
     def target(self) -> MasterKey | None:
@@ -45,7 +53,8 @@ class Keys:
         return {key.fingerprint: key for key in self._in_order()}
 
     def _in_order(self) -> list[MasterKey]:
-        return [key for key in (self.active, self.staged, self.previous, self.withdrawn) if key is not None]
+        ranked = (self.active, self.staged, self.previous, self.withdrawn, *self.listed, *self.dropped)
+        return [key for key in ranked if key is not None]
 
     def ciphers(self) -> dict[str, Cipher]:
         """Return a cipher for each distinct key, the active one's first."""
@@ -57,7 +66,11 @@ class Keys:
             key = getattr(self, role)
             if key is not None and key.fingerprint == mark:
                 return role
-        return "foreign"
+        return _LISTED if mark in [key.fingerprint for key in (*self.listed, *self.dropped)] else "foreign"
+
+    def listed_marks(self) -> list[str]:
+        """Return the fingerprints of the keys that are known from a list and from nowhere else."""
+        return [mark for mark in self.by_fingerprint() if self.role_of(mark) == _LISTED]
 
     def described(self) -> list[str]:
         """Name every key for an error message."""
@@ -66,8 +79,11 @@ class Keys:
 
 def read_keys(installation: Installation) -> Keys:
     """Read the env file and the keyring."""
+    active, *listed = installation.configuration.keys()
     return Keys(
-        active=installation.env_key(),
+        active=active,
+        listed=listed,
+        dropped=installation.configuration.dropped_keys(),
         staged=installation.keyring.read("staged"),
         previous=installation.keyring.read("previous"),
         withdrawn=installation.keyring.read("withdrawn"),
@@ -183,7 +199,7 @@ class Observation:
     def _hint_at_process(self) -> str:
         """A process that still holds another key tells that somebody changed the env file without a rotation."""
         sight = self.sight
-        if sight.process is None or sight.process in (sight.env, sight.staged, sight.previous, sight.withdrawn):
+        if sight.process is None or sight.process in (UNKNOWN, sight.env, sight.staged, sight.previous, sight.withdrawn):
             return ""
         return (
             f" (the running service, process {self.pid}, holds {sight.process}, which is neither: the env file was probably edited "
@@ -202,6 +218,7 @@ class Observation:
             "staged_key": sight.staged,
             "previous_key": sight.previous,
             "withdrawn_key": sight.withdrawn,
+            "listed_keys": self.keys.listed_marks(),
             "processes": [
                 {"pid": holder.pid, "name": holder.name, "key": holder.mark, "role": self.keys.role_of(holder.mark)}
                 for holder in self.holders.found
@@ -228,7 +245,7 @@ def census_rows(census: Census, keys: Keys) -> list[dict[str, t.Any]]:
             "class": counted.field.class_name,
             "codec": as_given(counted.field.codec),
         }
-        row.update(dict.fromkeys(_KEY_ROLES, 0), empty=counted.empty, plain=counted.plain, foreign=counted.unopened)
+        row.update(dict.fromkeys((*_KEY_ROLES, _LISTED), 0), empty=counted.empty, plain=counted.plain, foreign=counted.unopened)
         for mark, count in counted.sealed.items():
             role = keys.role_of(mark)
             row[role] = row.get(role, 0) + count
@@ -251,7 +268,7 @@ def observe(
     service = installation.service()
     process, pid = installation.process_key() if service is not None else (None, None)
     # Without a service too: whoever runs the application without one runs it all the same.
-    holders = find_holders(known.by_fingerprint().values(), installation.env_var)
+    holders = find_holders(known.by_fingerprint().values(), installation.process_var, separator=installation.profile.key_list)
     census = None
     if with_census:
         if reader is not None:

@@ -18,6 +18,9 @@ from .._sealing.codecs import BUILT_IN, as_given, codec_name, codec_named
 from .._sealing.derivation import derivation_of
 from .known_profiles import KNOWN_PROFILES
 
+CONFIG_FORMATS = ("env", "ini")
+# What a key in hex or Base64 may hold cannot part two of them; % and $ have meanings of their own in configurations.
+_SEPARATOR = re.compile(r"[^A-Za-z0-9+/=_%$~\x00-\x1f-]\Z")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
@@ -39,7 +42,12 @@ class Field(t.NamedTuple):
 
 
 class Profile(t.NamedTuple):
-    """One application. C(fields) is empty where all fields are to be found by discovery."""
+    """One application. C(fields) is empty where all fields are to be found by discovery.
+
+    C(env_var) is an option of C(config_section) where C(config_format) is V(ini). C(config_rivals) are endings of its name under
+    which the configuration may say where else the key comes from; C(process_var) is the variable of a process that
+    would override such a file; C(key_list) separates several keys in the value, the first of which is active.
+    """
 
     app: str
     env_var: str
@@ -55,6 +63,11 @@ class Profile(t.NamedTuple):
     canary_row: str | None
     canary_required: bool
     rotate_path: str | None
+    config_format: str
+    config_section: str | None
+    config_rivals: tuple[str, ...]
+    process_var: str | None
+    key_list: str | None
 
     def searched_codecs(self) -> tuple[Codec, ...]:
         """Return the codecs of one part that are tried on every column: the built-in ones, and those that the fields name.
@@ -95,7 +108,8 @@ def build_profile(app: str, overrides: t.Mapping[str, t.Any] | None) -> Profile:
         raise ProfileError(f"derivation {derivation!r} is not one of {', '.join(DERIVATIONS)}, nor a dictionary with kdf")
     if not isinstance(merged["env_var"], str) or not _ENV_NAME.match(merged["env_var"]):
         raise ProfileError(f"env_var {merged['env_var']!r} is not the name of an environment variable")
-    for name, kind in (("fields", list), ("ignore", list), ("classes", list), ("canary", (dict, type(None)))):
+    _require_configuration(merged)
+    for name, kind in (("fields", list), ("ignore", list), ("classes", list), ("config_rivals", list), ("canary", (dict, type(None)))):
         if not isinstance(merged[name], kind):
             raise ProfileError(f"{name} of the profile is a {'list' if kind is list else 'dictionary'}, not {type(merged[name]).__name__}")
     fields = tuple(_field(entry) for entry in merged["fields"])
@@ -117,7 +131,24 @@ def build_profile(app: str, overrides: t.Mapping[str, t.Any] | None) -> Profile:
         canary_row=canary.get("row"),
         canary_required=bool(canary.get("required", False)),
         rotate_path=merged["rotate_path"],
+        config_format=merged["config_format"],
+        config_section=merged["config_section"],
+        config_rivals=tuple(map(str, merged["config_rivals"])),
+        process_var=merged["process_var"],
+        key_list=merged["key_list"] or None,
     )
+
+
+def _require_configuration(merged: t.Mapping[str, t.Any]) -> None:
+    if merged["config_format"] not in CONFIG_FORMATS:
+        raise ProfileError(f"config_format {merged['config_format']!r} is not one of {', '.join(CONFIG_FORMATS)}")
+    if merged["config_format"] == "ini" and not merged["config_section"]:
+        raise ProfileError("config_format ini needs the section in which env_var stands (config_section)")
+    separator = merged["key_list"]
+    if separator and (not isinstance(separator, str) or not _SEPARATOR.match(separator)):
+        raise ProfileError("key_list of the profile is the one character that separates keys, such as ',', and none that a key may hold")
+    if merged["process_var"] and not (isinstance(merged["process_var"], str) and _ENV_NAME.match(merged["process_var"])):
+        raise ProfileError(f"process_var {merged['process_var']!r} is not the name of an environment variable")
 
 
 def _field(entry: t.Any) -> Field:
@@ -184,4 +215,4 @@ def as_profile_entry(field: Field) -> dict[str, t.Any]:
     return entry
 
 
-__all__ = ("Field", "Profile", "as_profile_entry", "build_profile")
+__all__ = ("CONFIG_FORMATS", "Field", "Profile", "as_profile_entry", "build_profile")

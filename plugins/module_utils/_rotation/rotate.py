@@ -12,7 +12,6 @@ import datetime
 import typing as t
 
 from .._errors import KeyFormatError, KeyMissingError
-from .._keys.envfile import require_plain
 from .._keys.material import MasterKey, written_like
 from .custody import refuse_unretired, remember_activation
 from .escrow_gate import require_escrowed
@@ -44,7 +43,7 @@ def rotate(
     if new_key is not None and keys.active is not None:
         new_key = keys.staged = written_like(new_key, keys.active, installation.key_encoding)
         if options.until != "rewrapped":
-            require_plain(installation.env_var, new_key.reveal_text())
+            installation.configuration.require_writable(new_key)
     walk = Walk(installation, options, keys=keys if old_key is not None else None)
     before = walk.look(keys)
     target = walk.check(before)

@@ -90,6 +90,7 @@ class Walk:
                 )
         if "swap" in steps:
             files.require_replaceable(str(installation.env_file))
+            installation.configuration.require_swappable_list()
         service = installation.service() if steps and options.health_url else None
         if service is not None and service.main_pid() is not None and not self._run.is_ready():
             if options.back:

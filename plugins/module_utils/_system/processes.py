@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import os
+import time
 import typing as t
 
 
@@ -87,6 +88,17 @@ def is_running(pid: int) -> bool:
         return False
 
 
+def started_at(pid: int) -> float | None:
+    """Return when a process was started, in seconds since 1970 by the clock as it goes now, or None where it has ended."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stream:
+            ticks = int(stream.read().rpartition(b")")[2].split()[19])
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    since_boot = ticks / os.sysconf("SC_CLK_TCK")
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + since_boot
+
+
 def pids_with_open_file(path: str) -> list[int]:
     """List the other processes that have a file open, as far as we may see."""
     try:
@@ -112,4 +124,4 @@ def pids_with_open_file(path: str) -> list[int]:
     return sorted(found)
 
 
-__all__ = ("Environments", "environments", "is_running", "name_of", "pids_with_open_file", "process_variable")
+__all__ = ("Environments", "environments", "is_running", "name_of", "pids_with_open_file", "process_variable", "started_at")

@@ -21,7 +21,7 @@ def test_who_may_not_look_at_all_processes_is_told_so(make_installation, make_da
     database = make_database("CREATE TABLE t (id INTEGER PRIMARY KEY, c)", [("INSERT INTO t VALUES (1, ?)", (sealed("A", "x"),))])
     installation = make_installation(database, key_bytes=b"\xaa" * 32)
     installation.keyring.write("previous", parse_key("99" * 32, derivation="raw32", where="x"))
-    monkeypatch.setattr(observe, "find_holders", lambda unused_keys, unused_name: Holders((), unread))
+    monkeypatch.setattr(observe, "find_holders", lambda *unused_arguments, **unused_options: Holders((), unread))
     done = custody.retire(installation, allow_empty=False, now=NOW, write=False)
     told = [text for text in done.get("_warnings", []) if "3 processes of other users may not be looked at" in text]
     assert len(told) == warned
