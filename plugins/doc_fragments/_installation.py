@@ -32,6 +32,10 @@ options:
         JSON, such as V($.token)), C(class) and C(optional). An empty list means that all fields are found by discovery.
       - C(ignore) is a list of dictionaries with C(table) and C(column) that are not sealed, whatever they look like.
       - C(canary) is a dictionary with C(row) (part of the key of the row that holds the integrity canary) and C(required).
+      - C(key_list) is the character that separates several keys in the value, the first of which is active.
+      - C(config_format) is V(env) or V(ini), and C(config_section) the section of an INI file in which O(env_var) stands.
+        C(config_rivals) are endings of the variable's name that say that the key comes from elsewhere, which is refused, and
+        C(process_var) is the environment variable that overrides an INI file.
       - Others are C(classes), C(derivation) (V(raw32) or V(hex_or_sha256)) and C(rotate_path).
     type: dict
   database:
@@ -39,7 +43,7 @@ options:
       - URL of the database. V(sqlite:////absolute/path) is a file, which is never created; V(libsql://host) (as well C(https://),
         C(wss://), and to this host only C(http://), C(ws://) and C(libsql://...?tls=0)) is a libSQL server such as sqld or Turso.
       - A token does not belong into it, see O(database_token_file).
-      - For ServOS and ACT the default is the one in C(/var/lib); Provara has none.
+      - For ServOS and ACT the default is the one in C(/var/lib); Provara and Airflow have none.
     type: str
   database_token_file:
     description:
@@ -48,7 +52,7 @@ options:
   env_file:
     description:
       - The env file that the service reads its master key from.
-      - For ServOS and ACT the default is the one in C(/etc); Provara has none.
+      - For ServOS and ACT the default is the one in C(/etc); Provara and Airflow have none.
     type: path
   env_var:
     description:

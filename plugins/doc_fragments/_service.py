@@ -16,6 +16,8 @@ options:
     description:
       - The service that runs the application. For ServOS and ACT the default is the unit of that name.
       - With O(service_manager=compose), the service's name in the Compose file.
+      - With O(service_manager=systemd), several units with blanks between are stopped in that order and started in reverse; the
+        main process of each is held against the configuration.
     type: str
   service_manager:
     description:

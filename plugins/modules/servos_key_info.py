@@ -209,10 +209,18 @@ env_key:
 process_key:
   description:
     - Fingerprint of the key that the service runs with; none while it is stopped or not looked at.
-    - V(mk:unset) and V(mk:malformed) stand for a process without the variable, or with a text that is no key.
+    - V(mk:unset) and V(mk:malformed) stand for a process without the variable, or with a text that is no key; V(mk:unknown) for one
+      whose key cannot be seen and that is older than what its configuration holds.
   returned: success, unless O(archive.only=true)
   type: str
   sample: mk:0123456789abcdef
+process_evidence:
+  description:
+    - How RV(process_key) is known. V(environment), it was read there; V(start), the process takes its key from a file, or hides its
+      environment, and was started after the file was last written, or while no rotation is under way.
+  returned: success, unless O(archive.only=true)
+  type: str
+  sample: environment
 process_seen:
   description: Whether a service is described, so that its process can be held against the env file.
   returned: success, unless O(archive.only=true)
@@ -250,6 +258,14 @@ withdrawn_key:
   returned: success, unless O(archive.only=true)
   type: str
   sample: mk:7766554433221100
+listed_keys:
+  description:
+    - Fingerprints of the keys that stand in a list in the configuration after the active one, or did so before a swap, until they are
+      retired.
+  returned: success, unless O(archive.only=true)
+  type: list
+  elements: str
+  sample: []
 census:
   description:
     - One entry a field; numbers of values by the key that opens them. C(plain) values were never sealed; C(foreign) ones
@@ -268,6 +284,7 @@ census:
       staged: 0
       previous: 0
       withdrawn: 0
+      listed: 0
       empty: 0
       plain: 0
       foreign: 0

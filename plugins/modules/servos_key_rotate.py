@@ -287,6 +287,17 @@ processes_unread:
   returned: success
   type: int
   sample: 0
+process_evidence:
+  description: How RV(process_key) is known, V(environment) or V(start); see M(servos.ops.servos_key_info).
+  returned: success
+  type: str
+  sample: environment
+listed_keys:
+  description: Fingerprints of the other keys of a list in the configuration, as M(servos.ops.servos_key_info) returns them.
+  returned: success
+  type: list
+  elements: str
+  sample: []
 staged_key:
   description: Fingerprint of the staged key.
   returned: success

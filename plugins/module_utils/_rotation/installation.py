@@ -23,7 +23,7 @@ from .._stores.database import Database, Place
 from .._stores.urls import place_of
 from .._system import files
 from .._system.compose import ComposeService
-from .._system.processes import process_variable, started_at
+from .._system.processes import hides_environment, process_variable, started_at
 from .._system.service_group import ServiceGroup, main_pids
 from .._system.services import CommandService, Runner, Service, SystemdService
 from .configuration import Configuration
@@ -63,6 +63,7 @@ class Installation:
         self._service_commands: t.Mapping[str, t.Any] = options.get("service_commands") or {}
         self._service_compose: t.Mapping[str, t.Any] = options.get("service_compose") or {}
         self._service: Service | None = None
+        self.is_process_dated = False
 
     def place(self) -> Place:
         """Return where the database is, or should be."""
@@ -154,9 +155,10 @@ class Installation:
         """Return fingerprint and process id of the running service; (None, None) while it, or one of several, is stopped.
 
         A process without the variable, or with a text that is no key, has a fingerprint that says so and equals none. Of several
-        services one that does not run on the active key counts.
+        services one that does not run on the active key counts. C(is_process_dated) then says whether any key was judged by the
+        process's start.
         """
-        service = self.service()
+        service, self.is_process_dated = self.service(), False
         seen = [(self._key_of(pid), pid) for pid in (main_pids(service) if service is not None else [])]
         if not seen or any(mark is None for mark, unused_pid in seen):
             return None, None
@@ -168,8 +170,11 @@ class Installation:
     def _key_of(self, pid: int) -> str | None:
         try:
             if self._is_ini:
-                return self._key_from_file_of(pid)
+                self._refuse_override(pid)
+                return self._key_by_start_of(pid)
             text = process_variable(pid, self.env_var)
+            if text is None and hides_environment(pid):
+                return self._key_by_start_of(pid)
         except ProcessLookupError:
             return None
         except PermissionError:
@@ -183,11 +188,11 @@ class Installation:
         except KeyFormatError:
             return "mk:malformed"
 
-    def _key_from_file_of(self, pid: int) -> str | None:
-        """A process that reads its key from the file shows none; what can be seen is whether it is older than the file.
+    def _refuse_override(self, pid: int) -> None:
+        """Refuse a process whose environment overrides the file.
 
         Raises:
-            EnvFileError: its environment overrides the file.
+            EnvFileError: naming the variable.
         """
         name = self.profile.process_var
         for variable in [name + ending for ending in ("", *self.profile.config_rivals)] if name else []:
@@ -197,6 +202,13 @@ class Installation:
                     f"that is swapped there would not be the one in force; nothing was changed; name the file that sets {variable} "
                     f"(env_file, env_var, config_format: env), or take {variable} out and restart the service"
                 )
+
+    def _key_by_start_of(self, pid: int) -> str | None:
+        """A process that reads its key from the file shows none, nor does one that hides its environment.
+
+        What can be seen is whether it is older than what the file holds.
+        """
+        self.is_process_dated = True
         born = started_at(pid)
         if born is None:
             return None

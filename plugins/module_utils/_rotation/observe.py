@@ -95,7 +95,7 @@ class Observation:
 
     def __init__(
         self, *, keys: Keys, process: str | None, pid: int | None, process_seen: bool, holders: Holders, census: Census | None,
-        unproven: t.Sequence[Field] = (),
+        unproven: t.Sequence[Field] = (), is_process_dated: bool = False,
     ) -> None:
         self.keys = keys
         self.process = process
@@ -104,6 +104,7 @@ class Observation:
         self.holders = holders
         self.census = census
         self._unproven = unproven
+        self._is_process_dated = is_process_dated
 
     @property
     def sight(self) -> Sight:
@@ -215,6 +216,7 @@ class Observation:
             "env_key": sight.env,
             "process_key": sight.process,
             "process_seen": self.process_seen,
+            "process_evidence": None if sight.process is None else "start" if self._is_process_dated else "environment",
             "staged_key": sight.staged,
             "previous_key": sight.previous,
             "withdrawn_key": sight.withdrawn,
@@ -277,7 +279,7 @@ def observe(
             census = installation.database().read(lambda opened: take_census(opened, installation.profile, known.ciphers()))
     return Observation(
         keys=known, process=process, pid=pid, process_seen=service is not None, holders=holders, census=census,
-        unproven=installation.profile.unauthenticated(),
+        unproven=installation.profile.unauthenticated(), is_process_dated=installation.is_process_dated,
     )
 
 

@@ -32,6 +32,20 @@ def process_variable(pid: int, name: str) -> str | None:
     return None
 
 
+def hides_environment(pid: int) -> bool:
+    """Tell whether a process has overwritten the environment that it was started with, as setproctitle does to make room for a title.
+
+    Raises:
+        ProcessLookupError, PermissionError: as C(process_variable).
+    """
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as stream:
+            content = stream.read()
+    except FileNotFoundError:
+        raise ProcessLookupError(pid) from None
+    return bool(content) and b"=" not in content
+
+
 class Environments(t.NamedTuple):
     """Environments as processes were started with: C(found) by process id, and how many C(unread) ones are not ours to read."""
 
@@ -124,4 +138,6 @@ def pids_with_open_file(path: str) -> list[int]:
     return sorted(found)
 
 
-__all__ = ("Environments", "environments", "is_running", "name_of", "pids_with_open_file", "process_variable", "started_at")
+__all__ = (
+    "Environments", "environments", "hides_environment", "is_running", "name_of", "pids_with_open_file", "process_variable", "started_at",
+)
