@@ -358,8 +358,9 @@ class PikaCluster:
         """Wait until all nodes that run follow the same leader; return its id."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
-            leaders = {node.report()["leader"] for node in self.nodes if node.process is not None}
-            if len(leaders) == 1 and None not in leaders:
+            running = {f"n{number}": node for number, node in enumerate(self.nodes, start=1) if node.process is not None}
+            leaders = {node.report()["leader"] for node in running.values()}
+            if len(leaders) == 1 and leaders <= running.keys():
                 return str(leaders.pop())
             time.sleep(0.05)
         raise AssertionError("the nodes follow no leader")

@@ -692,7 +692,7 @@ def test_a_cluster_whose_majority_is_gone(make_cluster: MakeCluster, tmp_path: P
     site = PikaSite(tmp_path / "leader", leader)
     for follower in cluster.followers:
         follower.stop()
-    leader.wait_until(lambda report: report["leader"] is None)
+    leader.wait_until(lambda report: not report["has_quorum"])
     outcome = site.rotate()
     refused(site, outcome, "leader")
     assert leader.count(ROTATE) == 0

@@ -84,7 +84,7 @@ class Application:
         """Say for the control port how the process is."""
         return {
             "pid": os.getpid(), "initialized": self.keys.is_initialized, "unlocked": self.keys.is_unlocked,
-            "leader": self.cluster.leader_id, "version": self.store.version,
+            "leader": self.cluster.leader_id, "has_quorum": self.cluster.has_quorum, "version": self.store.version,
             "slept_s": self.limiter.slept_s if self.limiter else 0.0,
         }  # fmt: skip
 

@@ -27,7 +27,7 @@ from store import Store
 
 PREFIX = "/_cluster/"
 _SECRET_HEADER, _FORWARDED_HEADER = "X-Cluster-Secret", "X-Pika-Forwarded"
-_TICK_S, _SILENCE_S, _FORWARD_TIMEOUT_S = 0.05, 1.0, 30.0
+_TICK_S, _SILENCE_S, _FORWARD_TIMEOUT_S = 0.05, 2.0, 30.0
 _HOP_HEADERS = frozenset(("connection", "content-length", "transfer-encoding", "host", "keep-alive", "date", "server"))
 NO_LEADER = "cluster: no leader available, retry shortly"
 
@@ -103,11 +103,13 @@ class Cluster:
 
     def _ping(self, peer: Peer) -> None:
         try:
-            reply = _call(peer.url, "GET", PREFIX + "ping", b"", {_SECRET_HEADER: self._secret}, 0.5)
+            reply = _call(peer.url, "GET", PREFIX + "ping", b"", {_SECRET_HEADER: self._secret}, 1)
             said = json.loads(reply.content)  # type: ignore[attr-defined]
             peer.version, peer.is_leader, peer.heard_at = said["version"], said["is_leader"], time.monotonic()
+        except ConnectionRefusedError:
+            peer.is_leader, peer.heard_at = False, float("-inf")
         except (OSError, http.client.HTTPException, ValueError, KeyError):
-            peer.is_leader = False
+            return  # one that is busy stays what it was, until it has been silent for too long
 
     @property
     def has_quorum(self) -> bool:
