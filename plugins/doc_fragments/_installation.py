@@ -21,6 +21,7 @@ options:
     choices:
       - act
       - airflow
+      - nodered
       - provara
       - servos
     default: servos
@@ -40,10 +41,11 @@ options:
     type: dict
   database:
     description:
-      - URL of the database. V(sqlite:////absolute/path) is a file, which is never created; V(libsql://host) (as well C(https://),
-        C(wss://), and to this host only C(http://), C(ws://) and C(libsql://...?tls=0)) is a libSQL server such as sqld or Turso.
+      - URL of the database. V(sqlite:////absolute/path) is a file, which is never created, and V(json:////absolute/path) a JSON file;
+        V(libsql://host) (as well C(https://), C(wss://), and to this host only C(http://), C(ws://) and C(libsql://...?tls=0)) is a
+        libSQL server such as sqld or Turso.
       - A token does not belong into it, see O(database_token_file).
-      - For ServOS and ACT the default is the one in C(/var/lib); Provara and Airflow have none.
+      - For ServOS and ACT the default is the one in C(/var/lib); the others have none.
     type: str
   database_token_file:
     description:

@@ -87,6 +87,10 @@ _AIRFLOW: dict[str, t.Any] = {
     "key_list": ",",
 }
 
+# Node-RED 4.1.8, @node-red/runtime/lib/nodes/credentials.js: the member $ of flows_cred.json holds all credentials as one JSON object,
+# under the SHA-256 of credentialSecret. Whoever did not set that has a key of Node-RED's own, in .config.runtime.json.
+_NODERED_CODEC = {"cipher": "aes-256-ctr", "text": "{nonce:hex}{ciphertext:base64}", "oracle": "json_object"}
+
 KNOWN_PROFILES: dict[str, dict[str, t.Any]] = {
     "servos": _servos_like("servos"),
     "act": _servos_like("act"),
@@ -115,6 +119,20 @@ KNOWN_PROFILES: dict[str, dict[str, t.Any]] = {
         **_ENV_FILE,
     },
     "airflow": _AIRFLOW,
+    "nodered": {
+        "env_var": "NODE_RED_CREDENTIAL_SECRET",
+        "env_file": None,
+        "service": "nodered",
+        "database": None,
+        "state_dir": "/var/lib/nodered/rotation",
+        "derivation": {"kdf": "sha256"},
+        "fields": [{"table": "document", "column": "$", "codec": _NODERED_CODEC, "class": "credentials of nodes"}],
+        "ignore": [],
+        "classes": [],
+        "canary": None,
+        "rotate_path": None,
+        **_ENV_FILE,
+    },
 }
 
 __all__ = ("KNOWN_PROFILES",)

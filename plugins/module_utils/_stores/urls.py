@@ -12,12 +12,14 @@ import os
 
 from .._errors import StoreError
 from .database import Database, Place, SnapshotForm
+from .json_file import JsonFile, JsonSnapshots
 from .libsql_server import LibsqlServer
 from .libsql_url import SCHEMES, server_of
 from .sqlite_file import SqliteFile, SqliteSnapshots
 
+_JSON = "json:"
 # By the end of the file's name; every form that any place has.
-_FORMS: dict[str, SnapshotForm] = {form.suffix: form for form in (SqliteSnapshots(),)}
+_FORMS: dict[str, SnapshotForm] = {form.suffix: form for form in (SqliteSnapshots(), JsonSnapshots())}
 
 
 def place_of(url: str, *, token_path: str | None = None) -> Place:
@@ -32,7 +34,7 @@ def place_of(url: str, *, token_path: str | None = None) -> Place:
     """
     if url.partition("://")[0] in SCHEMES:
         return LibsqlServer(server_of(url), token_path)
-    return SqliteFile(path_of(url))
+    return JsonFile(path_of(url)) if url.startswith(_JSON) else SqliteFile(path_of(url))
 
 
 def open_database(url: str) -> Database:
@@ -54,7 +56,7 @@ def path_of(url: str) -> str:
     """Return the path that a database URL names, whether there is a file or not.
 
     Args:
-        url: V(sqlite:////absolute/path), or the absolute path itself.
+        url: V(sqlite:////absolute/path), V(json:////absolute/path), or the absolute path of a SQLite database itself.
 
     Raises:
         StoreError: another kind of URL, or a relative path.
@@ -62,14 +64,17 @@ def path_of(url: str) -> str:
     if url.startswith("/"):
         return url
     scheme, separator, rest = url.partition(":")
-    if not separator or scheme not in ("sqlite", "file"):
+    if not separator or scheme not in ("sqlite", "file", "json"):
         raise StoreError(
-            f"the database URL of scheme {scheme!r} is not supported; use sqlite:////absolute/path or libsql://host (database)"
+            f"the database URL of scheme {scheme!r} is not supported; use sqlite:////absolute/path, json:////absolute/path or libsql://host (database)"
         )
+    if scheme == "json" and rest.startswith("//"):  # nobody writes a relative one with three slashes, so they say as much as four
+        host, unused_slash, path = rest[2:].partition("/")
+        rest = host or "/" + path.lstrip("/")
     # sqlite:///relative and sqlite:////absolute, as SQLAlchemy writes them; file:/absolute, as SQLite does.
     path = rest[3:] if scheme == "sqlite" and rest.startswith("///") else rest
     if not path.startswith("/"):
-        raise StoreError("the database URL names a relative path; write sqlite:////absolute/path, with four slashes (database)")
+        raise StoreError(f"the database URL names a relative path; write {scheme}:////absolute/path, with four slashes (database)")
     return path.split("?", 1)[0]
 
 

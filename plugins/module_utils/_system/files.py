@@ -72,10 +72,11 @@ def write_private_file(path: str, content: bytes) -> None:
     _write(path, content, prepare=None)
 
 
-def replace_file_content(path: str, content: bytes) -> None:
+def replace_file_content(path: str, content: bytes, *, last_look: t.Callable[[], None] = lambda: None) -> None:
     """Swap the content of somebody else's file in one step: owner, group, mode, ACL and SELinux context stay.
 
-    A symbolic link stays one: the file that it leads to is swapped.
+    A symbolic link stays one: the file that it leads to is swapped. C(last_look) is called last of all before that; what it raises
+    leaves the file as it is.
     """
     target = os.path.realpath(path)
     try:
@@ -91,10 +92,12 @@ def replace_file_content(path: str, content: bytes) -> None:
         os.fchmod(descriptor, stat.S_IMODE(before.st_mode))
         _copy_extended_attributes(target, descriptor)
 
-    _write(target, content, prepare=take_over)
+    _write(target, content, prepare=take_over, last_look=last_look)
 
 
-def _write(path: str, content: bytes, *, prepare: t.Callable[[int], None] | None) -> None:
+def _write(
+    path: str, content: bytes, *, prepare: t.Callable[[int], None] | None, last_look: t.Callable[[], None] = lambda: None
+) -> None:
     # A fixed name: what a killed run leaves is found and overwritten by the next one, never a trail of random names.
     directory, name = os.path.split(path)
     temporary = os.path.join(directory, f".{name}{_TEMPORARY_SUFFIX}")
@@ -112,11 +115,15 @@ def _write(path: str, content: bytes, *, prepare: t.Callable[[int], None] | None
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+        last_look()
         os.replace(temporary, path)
         fsync_directory(directory)
     except OSError as error:
         _remove_quietly(temporary)
         raise file_error("write", path, error) from None
+    except BaseException:
+        _remove_quietly(temporary)
+        raise
 
 
 def _copy_extended_attributes(source: str, descriptor: int) -> None:
