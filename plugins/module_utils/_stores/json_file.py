@@ -145,7 +145,7 @@ class JsonDatabase:
 class JsonSnapshots:
     """Snapshots that are JSON files, byte by byte what the original was."""
 
-    suffix = ".json"
+    suffix = ".copy.json"  # the note of any backup ends in .json
 
     def open(self, path: str) -> Database:
         """Return the snapshot as a database to read."""

@@ -8,8 +8,6 @@
 
 from __future__ import annotations
 
-import os
-
 from .._errors import StoreError
 from .database import Database, Place, SnapshotForm
 from .json_file import JsonFile, JsonSnapshots
@@ -44,12 +42,12 @@ def open_database(url: str) -> Database:
 
 def form_of(path: str) -> SnapshotForm | None:
     """Return the form of the snapshot that a file is by its name, or None where it is no name of a snapshot."""
-    return _FORMS.get(os.path.splitext(path)[1])
+    return next((form for suffix, form in _FORMS.items() if path.endswith(suffix)), None)
 
 
 def open_snapshot(path: str) -> Database:
     """Return a snapshot, or another database file on this host, to read."""
-    return (form_of(path) or SqliteSnapshots()).open(path)
+    return (form_of(path) or (JsonSnapshots() if path.endswith(".json") else SqliteSnapshots())).open(path)
 
 
 def path_of(url: str) -> str:
@@ -66,7 +64,8 @@ def path_of(url: str) -> str:
     scheme, separator, rest = url.partition(":")
     if not separator or scheme not in ("sqlite", "file", "json"):
         raise StoreError(
-            f"the database URL of scheme {scheme!r} is not supported; use sqlite:////absolute/path, json:////absolute/path or libsql://host (database)"
+            f"the database URL of scheme {scheme!r} is not supported; use sqlite:////absolute/path, json:////absolute/path or "
+            "libsql://host (database)"
         )
     if scheme == "json" and rest.startswith("//"):  # nobody writes a relative one with three slashes, so they say as much as four
         host, unused_slash, path = rest[2:].partition("/")

@@ -360,7 +360,7 @@ def test_a_relative_url_is_refused(url):
         place_of(url)
 
 
-NAMES = {"nodered-20260101T000000.000000Z.json": True, "nodered-20260101T000000.000000Z": False, ".nodered-0.partial": False}
+NAMES = {"nodered-20260101T000000.000000Z.copy.json": True, "nodered-20260101T000000.000000Z.copy.json.json": False, "n.json": False}
 
 
 @pytest.mark.parametrize(("name", "is_one"), NAMES.items(), ids=NAMES)
