@@ -17,27 +17,32 @@ options:
   app:
     description:
       - The application. It picks a profile, whose every part can be set by the other options.
+      - V(custom) is an application that is not known by name; O(profile) then says all of it, C(name), C(env_var), C(derivation) and
+        C(fields) at the least.
     type: str
     choices:
       - act
       - airflow
+      - custom
       - nodered
       - provara
       - servos
     default: servos
   profile:
     description:
-      - Parts of the profile to replace, by name.
+      - Parts of the profile to replace, by name. C(docs/profiles.md) of the collection describes each, and how to write one for an
+        application that is not known.
+      - C(name) is what the application is called in messages, backups and the paths of its directories.
       - C(fields) is a list of dictionaries with C(table), C(column) (or C(columns) with C(ciphertext), C(nonce) and C(tag)),
-        C(codec) (V(aes256gcm_base64), V(aes256gcm_raw) or V(aes256gcm_hex_columns)), and, where wanted, C(path) (a place in
-        JSON, such as V($.token)), C(class) and C(optional). An empty list means that all fields are found by discovery.
+        C(codec) (V(aes256gcm_base64), V(aes256gcm_raw), V(aes256gcm_hex_columns), or a dictionary), and, where wanted, C(path) (a
+        place in JSON, such as V($.token)), C(class) and C(optional). An empty list means that all fields are found by discovery.
       - C(ignore) is a list of dictionaries with C(table) and C(column) that are not sealed, whatever they look like.
       - C(canary) is a dictionary with C(row) (part of the key of the row that holds the integrity canary) and C(required).
       - C(key_list) is the character that separates several keys in the value, the first of which is active.
       - C(config_format) is V(env) or V(ini), and C(config_section) the section of an INI file in which O(env_var) stands.
         C(config_rivals) are endings of the variable's name that say that the key comes from elsewhere, which is refused, and
         C(process_var) is the environment variable that overrides an INI file.
-      - Others are C(classes), C(derivation) (V(raw32) or V(hex_or_sha256)) and C(rotate_path).
+      - Others are C(classes), C(derivation) (V(raw32), V(hex_or_sha256), or a dictionary with C(kdf)) and C(rotate_path).
     type: dict
   database:
     description:
@@ -82,6 +87,6 @@ options:
   state_dir:
     description:
       - The directory of the staged and previous keys, the record of rotations and the lock. It is made C(0700).
-      - The default is C(/var/lib/APP/rotation).
+      - The default is C(/var/lib/APP/rotation), where APP is the profile's C(name).
     type: path
 """

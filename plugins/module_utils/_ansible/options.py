@@ -14,7 +14,7 @@ import typing as t
 def installation_options() -> dict[str, t.Any]:
     """Return the options of the doc fragment C(_installation): one installation on the host."""
     return {
-        "app": {"type": "str", "choices": ["act", "airflow", "nodered", "provara", "servos"], "default": "servos"},
+        "app": {"type": "str", "choices": ["act", "airflow", "custom", "nodered", "provara", "servos"], "default": "servos"},
         "profile": {"type": "dict"},
         "database": {"type": "str"},
         "database_token_file": {"type": "path", "no_log": False},

@@ -43,9 +43,11 @@ class Installation:
     def __init__(self, options: t.Mapping[str, t.Any], *, run: Runner) -> None:
         self._run = run
         overrides = dict(options.get("profile") or {})
+        if options.get("env_var"):
+            overrides["env_var"] = options["env_var"]
         self.profile: Profile = build_profile(options.get("app") or "servos", overrides)
         self.env_file: str | None = options.get("env_file") or self.profile.env_file
-        self.env_var: str = options.get("env_var") or self.profile.env_var
+        self.env_var: str = self.profile.env_var
         self._is_ini = self.profile.config_format == "ini"
         self.process_var: str = (self.profile.process_var if self._is_ini else None) or self.env_var
         self.key_encoding: str = options.get("key_encoding") or "auto"

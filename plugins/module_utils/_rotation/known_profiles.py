@@ -8,7 +8,7 @@
 
 ServOS and ACT publish no schema, so their fields are found by discovery: whatever opens under the active key is sealed
 (GCM's tag is the proof), and C(classes) only puts names to what is found. Provara's schema is public; its own tool
-leaves the second of its two tables behind.
+leaves the second of its two tables behind. C(custom) is empty, for an application that a profile describes as a whole.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ _SERVOS_CLASSES: list[dict[str, str]] = [
 def _servos_like(product: str) -> dict[str, t.Any]:
     """Everything is the same under both names of the product."""
     return {
+        "name": product,
         "env_var": f"{product.upper()}_MASTER_KEY",
         "env_file": f"/etc/{product}/{product}.env",
         "service": product,
@@ -59,6 +60,7 @@ _PROVARA_COLUMNS = {"ciphertext": "encrypted_value", "nonce": "iv", "tag": "auth
 # may be plain JSON as well (models/trigger.py, _decrypt_kwargs).
 _FERNET = {"cipher": "fernet"}
 _AIRFLOW: dict[str, t.Any] = {
+    "name": "airflow",
     "env_var": "AIRFLOW__CORE__FERNET_KEY",
     "env_file": None,
     "service": None,
@@ -95,6 +97,7 @@ KNOWN_PROFILES: dict[str, dict[str, t.Any]] = {
     "servos": _servos_like("servos"),
     "act": _servos_like("act"),
     "provara": {
+        "name": "provara",
         "env_var": "PROVARA_MASTER_KEY",
         "env_file": None,
         "service": None,
@@ -120,6 +123,7 @@ KNOWN_PROFILES: dict[str, dict[str, t.Any]] = {
     },
     "airflow": _AIRFLOW,
     "nodered": {
+        "name": "nodered",
         "env_var": "NODE_RED_CREDENTIAL_SECRET",
         "env_file": None,
         "service": "nodered",
@@ -127,6 +131,22 @@ KNOWN_PROFILES: dict[str, dict[str, t.Any]] = {
         "state_dir": "/var/lib/nodered/rotation",
         "derivation": {"kdf": "sha256"},
         "fields": [{"table": "document", "column": "$", "codec": _NODERED_CODEC, "class": "credentials of nodes"}],
+        "ignore": [],
+        "classes": [],
+        "canary": None,
+        "rotate_path": None,
+        **_ENV_FILE,
+    },
+    # An application that nobody here has seen: what is None and cannot be done without is refused by name.
+    "custom": {
+        "name": None,
+        "env_var": None,
+        "env_file": None,
+        "service": None,
+        "database": None,
+        "state_dir": None,
+        "derivation": None,
+        "fields": None,
         "ignore": [],
         "classes": [],
         "canary": None,

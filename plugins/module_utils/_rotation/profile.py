@@ -21,6 +21,8 @@ from .known_profiles import KNOWN_PROFILES
 CONFIG_FORMATS = ("env", "ini")
 # What a key in hex or Base64 may hold cannot part two of them; % and $ have meanings of their own in configurations.
 _SEPARATOR = re.compile(r"[^A-Za-z0-9+/=_%$~\x00-\x1f-]\Z")
+NEEDED = ("name", "env_var", "derivation", "fields")
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}\Z")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
@@ -103,6 +105,7 @@ def build_profile(app: str, overrides: t.Mapping[str, t.Any] | None) -> Profile:
         if name not in merged:
             raise ProfileError(f"a profile has no option {name!r}; it has {', '.join(sorted(merged))}")
         merged[name] = value
+    _require_whole(app, merged)
     derivation = merged["derivation"]
     if not isinstance(derivation, dict) and derivation not in DERIVATIONS:
         raise ProfileError(f"derivation {derivation!r} is not one of {', '.join(DERIVATIONS)}, nor a dictionary with kdf")
@@ -117,12 +120,12 @@ def build_profile(app: str, overrides: t.Mapping[str, t.Any] | None) -> Profile:
     _require_key_sizes(fields, KEY_SIZE_BYTES if isinstance(rule, str) else rule.size_bytes)
     canary = merged["canary"] or {}
     return Profile(
-        app=app,
+        app=str(merged["name"]),
         env_var=str(merged["env_var"]),
         env_file=merged["env_file"],
         service=merged["service"],
         database=merged["database"],
-        state_dir=str(merged["state_dir"]),
+        state_dir=str(merged["state_dir"] or f"/var/lib/{merged['name']}/rotation"),
         derivation=rule,
         derivation_spec=derivation,
         fields=fields,
@@ -149,6 +152,15 @@ def _require_configuration(merged: t.Mapping[str, t.Any]) -> None:
         raise ProfileError("key_list of the profile is the one character that separates keys, such as ',', and none that a key may hold")
     if merged["process_var"] and not (isinstance(merged["process_var"], str) and _ENV_NAME.match(merged["process_var"])):
         raise ProfileError(f"process_var {merged['process_var']!r} is not the name of an environment variable")
+
+
+def _require_whole(app: str, merged: t.Mapping[str, t.Any]) -> None:
+    """Refuse a profile that lacks what nothing can stand in for, and a name that could not be part of a path."""
+    missing = [name for name in NEEDED if merged[name] is None]
+    if missing:
+        raise ProfileError(f"the profile {app} lacks {', '.join(missing)}; say it in profile (docs/profiles.md shows how)")
+    if not isinstance(merged["name"], str) or not _NAME.match(merged["name"]):
+        raise ProfileError("name of the profile is of small letters, digits, - and _, since directories and backups are called by it")
 
 
 def _field(entry: t.Any) -> Field:
@@ -215,4 +227,4 @@ def as_profile_entry(field: Field) -> dict[str, t.Any]:
     return entry
 
 
-__all__ = ("CONFIG_FORMATS", "Field", "Profile", "as_profile_entry", "build_profile")
+__all__ = ("CONFIG_FORMATS", "NEEDED", "Field", "Profile", "as_profile_entry", "build_profile")

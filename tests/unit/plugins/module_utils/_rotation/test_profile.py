@@ -170,3 +170,33 @@ def test_a_value_of_the_wrong_shape_is_a_profile_error(overrides):
 def test_an_unknown_application_is_refused_with_the_known_ones():
     with pytest.raises(ProfileError, match=r"act, airflow, .*provara, servos"):
         build_profile("pika-pika", None)
+
+
+CUSTOM = {
+    "name": "ledger", "env_var": "LEDGER_KEY", "derivation": {"kdf": "sha256"},
+    "fields": [{"table": "accounts", "column": "token", "codec": {"cipher": "fernet"}}],
+}
+
+
+def test_an_application_that_is_not_known_is_what_its_profile_says():
+    profile = build_profile("custom", CUSTOM)
+    assert (profile.app, profile.env_var, profile.state_dir) == ("ledger", "LEDGER_KEY", "/var/lib/ledger/rotation")
+    assert (profile.env_file, profile.service, profile.database, profile.rotate_path) == (None, None, None, None)
+    assert [str(field) for field in profile.fields] == ["accounts.token"]
+
+
+@pytest.mark.parametrize("name", sorted(CUSTOM))
+def test_what_nothing_stands_in_for_is_missed_by_name(name):
+    with pytest.raises(ProfileError, match=f"the profile custom lacks {name}; .*docs/profiles.md"):
+        build_profile("custom", {own: value for own, value in CUSTOM.items() if own != name})
+
+
+@pytest.mark.parametrize("name", ["Ledger", "../x", "", "a b", 5], ids=["capital", "path", "empty", "blank", "number"])
+def test_a_name_is_fit_for_directories(name):
+    with pytest.raises(ProfileError, match="name of the profile"):
+        build_profile("custom", dict(CUSTOM, name=name))
+
+
+def test_a_known_application_can_be_called_otherwise():
+    profile = build_profile("servos", {"name": "servos-two", "state_dir": None})
+    assert (profile.app, profile.state_dir) == ("servos-two", "/var/lib/servos-two/rotation")
