@@ -16,7 +16,7 @@ openssl  EVP_BytesToKey (openssl enc without -pbkdf2, CryptoJS) with C(hash), C(
 =======  ======================================================================================================
 
 C(text) says how the text becomes bytes first: V(utf8), V(hex), V(base64) (either alphabet) or V(base64url) (the same, and
-new keys are written so).
+new keys are written so). C(prefix) is a fixed text before the key that is no part of it, such as Laravel's C(base64:).
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ _LEAST_RAW_BYTES, _MOST_BYTES = 16, 1024
 _SCRYPT_MEMORY_BYTES = 512 * 1024 * 1024
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]+={0,2}\Z")
 _NEW_KEY_BYTES = 32
+_PREFIX = re.compile(r"[A-Za-z0-9:._-]{0,32}\Z")
 
 
 class Derivation(t.NamedTuple):
@@ -64,6 +65,7 @@ class Derivation(t.NamedTuple):
     info: bytes
     iterations: int
     cost: tuple[int, int, int]
+    prefix: str = ""
 
     def bytes_of(self, text: str, *, where: str) -> bytes:
         """Turn the text of a key into what the derivation starts from.
@@ -71,6 +73,9 @@ class Derivation(t.NamedTuple):
         Raises:
             KeyFormatError: it is not written as the profile says; never with the text itself.
         """
+        if not text.startswith(self.prefix):
+            raise KeyFormatError(f"{where} does not begin with {self.prefix!r}, which is prefix of the derivation; correct one of them")
+        text = text[len(self.prefix) :]
         if self.text == "utf8":
             found = text.encode("utf-8", "surrogateescape")
         elif self.text == "hex":
@@ -109,6 +114,9 @@ class Derivation(t.NamedTuple):
 
     def new_text(self, entropy: t.Callable[[int], bytes]) -> str:
         """Write a new key as the application reads it."""
+        return self.prefix + self._new_text(entropy)
+
+    def _new_text(self, entropy: t.Callable[[int], bytes]) -> str:
         size = self.size_bytes if self.kdf == "raw" and self.size_bytes else _NEW_KEY_BYTES
         if self.text == "utf8" and self.kdf == "raw":
             # The text's own characters are the key: letters, digits, - and _, so many as it has bytes.
@@ -132,7 +140,7 @@ def derivation_of(spec: t.Any, *, of_values: bool = False) -> Derivation:
     if not isinstance(spec, dict) or spec.get("kdf") not in _OPTIONS:
         raise ProfileError(f"a derivation is a dictionary with kdf, one of {', '.join(_OPTIONS)}")
     kdf = str(spec["kdf"])
-    known = _OPTIONS[kdf] | {"kdf", "bytes"} | (set() if of_values else {"text"})
+    known = _OPTIONS[kdf] | {"kdf", "bytes"} | (set() if of_values else {"text", "prefix"})
     unknown = set(spec) - known
     if unknown:
         raise ProfileError(f"derivation {kdf} has no option {', '.join(sorted(map(str, unknown)))}; it has {', '.join(sorted(known))}")
@@ -157,7 +165,7 @@ def derivation_of(spec: t.Any, *, of_values: bool = False) -> Derivation:
     return Derivation(
         kdf=kdf, text=str(text), size_bytes=size, hash=str(name), salt=salt,
         info=given_bytes(spec.get("info", ""), what="info of derivation hkdf"), iterations=iterations,
-        cost=_cost(spec) if kdf == "scrypt" else (16384, 8, 1),
+        cost=_cost(spec) if kdf == "scrypt" else (16384, 8, 1), prefix=_prefix(spec),
     )
 
 
@@ -181,6 +189,13 @@ def given_bytes(value: t.Any, *, what: str) -> bytes:
         except (ValueError, binascii.Error):
             pass
     raise ProfileError(f"{what} is a text, or a dictionary with one of hex, base64 and utf8")
+
+
+def _prefix(spec: Spec) -> str:
+    prefix = spec.get("prefix", "")
+    if not isinstance(prefix, str) or not _PREFIX.match(prefix):
+        raise ProfileError("prefix of a derivation is a short text of letters, digits, and : . _ -")
+    return prefix
 
 
 def _number(spec: Spec, name: str, default: int | None, *, most: int) -> int | None:

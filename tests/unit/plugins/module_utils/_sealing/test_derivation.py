@@ -115,3 +115,18 @@ WRONG = {
 def test_a_wrong_derivation_is_refused_by_name(spec, said):
     with pytest.raises(ProfileError, match=said):
         derivation_of(spec)
+
+
+def test_a_fixed_text_before_the_key_is_no_part_of_it():
+    rule = derivation_of({"kdf": "raw", "text": "base64", "prefix": "base64:"})
+    written = "base64:" + base64.b64encode(RAW).decode()
+    assert parse_key(written, derivation=rule, where="x").reveal_bytes() == RAW
+    assert generate_key(encoding="auto", entropy=lambda size: RAW[:size], derivation=rule).reveal_text() == written
+    with pytest.raises(KeyFormatError, match="does not begin with 'base64:'"):
+        parse_key(written[7:], derivation=rule, where="x")
+
+
+@pytest.mark.parametrize("prefix", ["a b", 5, "x" * 33], ids=["blank", "number", "long"])
+def test_a_prefix_is_a_short_plain_text(prefix):
+    with pytest.raises(ProfileError, match="prefix of a derivation"):
+        derivation_of({"kdf": "raw", "prefix": prefix})
