@@ -203,24 +203,32 @@ class TextLayout(Layout):
 
 
 class JsonLayout(Layout):
-    """A JSON object with a member for each part, perhaps in Base64 as a whole: C(json), C(wrapped). Other members stay."""
+    """A JSON object with a member for each part, perhaps in Base64 as a whole: C(json), C(wrapped). Other members stay.
+
+    A member may lie in an object of the object, C(h.iv), unless there is one of that very name, and may be encoded in a way of its
+    own, C(mac:hex).
+    """
 
     has_written_parts = True
 
     def __init__(self, members: t.Any, encoding: str, wrapped: t.Any) -> None:
         if not isinstance(members, dict):
             raise ProfileError("json of a codec is a dictionary from part to member")
-        self._members = {str(part): str(member) for part, member in members.items()}
+        common = encoding_named(encoding)
+        self._members: dict[str, tuple[str, Encoding]] = {}
+        for part, given in members.items():
+            member, unused_colon, own = str(given).rpartition(":")
+            is_own = bool(member) and own in ENCODINGS
+            self._members[str(part)] = (member, ENCODINGS[own]) if is_own else (str(given), common)
         self.parts = tuple(self._members)
         _require_parts(self.parts, "json")
-        self.encoding = encoding_named(encoding)
         self._wrapped = encoding_named(wrapped) if wrapped else None
 
     def shortest(self) -> int:
         return 16
 
     def as_written(self, part: str, parts: Parts) -> bytes:
-        return self.encoding.encode(parts[part]).encode("ascii")
+        return self._members[part][1].encode(parts[part]).encode("ascii")
 
     def _document(self, stored: t.Any) -> dict[str, t.Any] | None:
         text = as_text(stored)
@@ -237,15 +245,29 @@ class JsonLayout(Layout):
         if document is None:
             return None
         try:
-            return {part: self.encoding.decode(document[member]) for part, member in self._members.items()}
-        except (ValueError, KeyError, TypeError):
+            found: Parts = {}
+            for part, (member, encoding) in self._members.items():
+                home, name = _home_of(document, member)
+                found[part] = encoding.decode(home[name])
+            return found
+        except (ValueError, KeyError, TypeError, AttributeError):
             return None
 
     def join(self, parts: Parts, like: t.Any) -> t.Any:
         document = (self._document(like) if like is not None else None) or {}
-        document.update({member: self.encoding.encode(parts[part]) for part, member in self._members.items()})
+        for part, (member, encoding) in self._members.items():
+            home, name = _home_of(document, member)
+            home[name] = encoding.encode(parts[part])
         text = json.dumps(document, separators=(",", ":"))
         return of_kind(text if self._wrapped is None else self._wrapped.encode(text.encode("utf-8")), like)
+
+
+def _home_of(document: dict[str, t.Any], member: str) -> tuple[dict[str, t.Any], str]:
+    """Return the object in which a member lies or is to lie, and its name there."""
+    outer, dot, inner = member.partition(".")
+    if not dot or member in document:
+        return document, member
+    return _home_of(document.setdefault(outer, {}), inner)
 
 
 class ColumnsLayout(Layout):

@@ -107,7 +107,7 @@ def laravel(key, plaintext):
     iv = os.urandom(16)
     value = b64(cbc(key, iv, plaintext))
     mac = hmac.new(key, (b64(iv) + value).encode(), "sha256").hexdigest()
-    return b64(json.dumps({"iv": b64(iv), "value": value, "mac": b64(bytes.fromhex(mac)), "tag": ""}).encode())
+    return b64(json.dumps({"iv": b64(iv), "value": value, "mac": mac, "tag": ""}).encode())
 
 
 def jwe_like(key, plaintext):
@@ -134,8 +134,17 @@ def counter_mode(key, plaintext):
     return iv.hex() + b64(AES.new(key, AES.MODE_CTR, nonce=b"", initial_value=iv).encrypt(plaintext))
 
 
+def active_record(key, plaintext):
+    nonce = os.urandom(12)
+    sealed, tag = gcm(key, plaintext, nonce)
+    return json.dumps({"p": b64(sealed), "h": {"iv": b64(nonce), "at": b64(tag), "c": True}})
+
+
 LAYOUTS = {
     "AES-GCM, packed": (plain_gcm, {"cipher": "aes-256-gcm", "layout": ["nonce", "ciphertext", "tag"]}),
+    "AES-GCM, JSON in JSON, as Rails writes it": (
+        active_record, {"cipher": "aes-256-gcm", "json": {"ciphertext": "p", "nonce": "h.iv", "tag": "h.at"}}
+    ),
     "AES-GCM, version byte, prefix, tag first": (
         tag_first_with_version,
         {"cipher": "aes-256-gcm", "layout": ["0x01", "nonce", "tag", "ciphertext"], "encoding": "hex", "prefix": "enc:"},
@@ -163,7 +172,7 @@ LAYOUTS = {
     "AES-CBC and HMAC over texts, in JSON in Base64": (
         laravel,
         {
-            "cipher": "aes-256-cbc", "json": {"nonce": "iv", "ciphertext": "value", "mac": "mac"}, "wrapped": "base64",
+            "cipher": "aes-256-cbc", "json": {"nonce": "iv", "ciphertext": "value", "mac": "mac:hex"}, "wrapped": "base64",
             "mac": {"over": ["nonce:text", "ciphertext:text"]},
         },
     ),
@@ -298,3 +307,17 @@ WRONG = {
 def test_a_wrong_description_is_refused_by_name(spec, text):
     with pytest.raises(ProfileError, match=text):
         codec_of(spec)
+
+
+def test_members_that_are_no_part_stay_in_inner_objects_too():
+    codec = codec_named(codec_name(LAYOUTS["AES-GCM, JSON in JSON, as Rails writes it"][1]))
+    stored = active_record(KEY, TEXT)
+    sealed = json.loads(codec.seal(Cipher(NEW), TEXT, os.urandom, stored))
+    assert (sorted(sealed), sorted(sealed["h"]), sealed["h"]["c"]) == (["h", "p"], ["at", "c", "iv"], True)
+    assert sealed["h"]["iv"] != json.loads(stored)["h"]["iv"]
+
+
+@pytest.mark.parametrize("stored", ['{"p": "QUJD", "h": "x"}', '{"p": "QUJD", "h": {"iv": 5}}', '{"p": "QUJD"}', "[]"])
+def test_an_inner_object_of_another_form_is_not_sealed(stored):
+    codec = codec_named(codec_name(LAYOUTS["AES-GCM, JSON in JSON, as Rails writes it"][1]))
+    assert not codec.looks_sealed(stored)
