@@ -27,8 +27,8 @@ _FERNET = re.compile(r"gAAAA[A-Za-z0-9_-]{93,}={0,2}\Z")
 _OPENSSL = b"Salted__"
 # What members of JSON objects, and columns, are called for what they hold.
 _NAMES = {
-    "nonce": re.compile(r"(^|_)(iv|nonce)$|Iv$|Nonce$", re.I),
-    "tag": re.compile(r"tag$|^at$", re.I),
+    "nonce": re.compile(r"(^|_|\.)(iv|nonce)$|Iv$|Nonce$", re.I),
+    "tag": re.compile(r"tag$|(^|\.)at$", re.I),
     "mac": re.compile(r"mac$", re.I),
     "salt": re.compile(r"salt$", re.I),
 }
@@ -61,6 +61,8 @@ def shapes_of_cells(samples: t.Sequence[t.Any]) -> t.Iterator[Shape]:
             yield Shape({"prefix": prefix}, is_fernet=True)
         for encoding in _encodings(bare):
             raws = [ENCODINGS[encoding].decode(text) for text in bare]
+            if all(raw.isascii() for raw in raws):
+                continue  # a text in Base64, such as a JSON object: no cipher makes that
             yield from _packed(raws, dict({"encoding": encoding}, **({"prefix": prefix} if prefix else {})))
     yield from _in_pieces(known)
     yield from _behind_hex(known)
@@ -154,17 +156,21 @@ def _in_json(texts: t.Sequence[str]) -> t.Iterator[Shape]:
             continue
         if not all(isinstance(document, dict) for document in documents):
             continue
+        documents = [_flat(document) for document in documents]
         members = [name for name, value in documents[0].items() if isinstance(value, str) and value]
         for encoding in ("base64", "hex", "base64url"):
             by_role: dict[str, str] = {}
             sizes: dict[str, set[int]] = {}
             for name in members:
                 values = [document.get(name) for document in documents]
-                if any(not isinstance(value, str) for value in values) or encoding not in _encodings(values):
-                    continue
                 role = next((role for role, pattern in _NAMES.items() if pattern.search(name)), "ciphertext")
-                by_role.setdefault(role, name)
-                sizes.setdefault(role, {len(ENCODINGS[encoding].decode(value)) for value in values})
+                if any(not isinstance(value, str) for value in values):
+                    continue
+                own = "hex" if role == "mac" and "hex" in _encodings(values) else encoding
+                if own not in _encodings(values):
+                    continue
+                by_role.setdefault(role, name if own == encoding else f"{name}:{own}")
+                sizes.setdefault(role, {len(ENCODINGS[own].decode(value)) for value in values})
             if {"nonce", "ciphertext"} <= by_role.keys():
                 options: dict[str, t.Any] = {"json": by_role, "encoding": encoding}
                 if wrapped:
@@ -174,6 +180,12 @@ def _in_json(texts: t.Sequence[str]) -> t.Iterator[Shape]:
                         yield _shape_of(dict(options, mac={"over": over}), tuple(by_role), sizes)
                 else:
                     yield _shape_of(options, tuple(by_role), sizes)
+
+
+def _flat(document: dict[str, t.Any]) -> dict[str, t.Any]:
+    """Return an object with the members of its objects beside its own: C(h.iv)."""
+    inner = {f"{name}.{own}": part for name, value in document.items() if isinstance(value, dict) for own, part in value.items()}
+    return dict(document, **inner)
 
 
 def shapes_of_columns(rows: t.Sequence[t.Mapping[str, t.Any]]) -> t.Iterator[tuple[tuple[str, ...], Shape]]:

@@ -71,9 +71,10 @@ class Guesser:
 
     def _first(self, shapes: t.Iterable[Shape], samples: t.Sequence[t.Any]) -> Guess | None:
         ranked = list(shapes)
-        for is_sure in (True, False):
-            for rule, cipher in self._keys:
-                for spec in _codecs(ranked, len(cipher.source), is_sure=is_sure, is_whole=rule is not _TEXT):
+        # What is stretched for each value comes last: it takes a thousand times as long as all the rest.
+        for is_whole, is_sure in ((True, True), (True, False), (False, True), (False, False)):
+            for rule, cipher in [(rule, cipher) for rule, cipher in self._keys if (rule is not _TEXT) == is_whole]:
+                for spec in _codecs(ranked, len(cipher.source), is_sure=is_sure, is_whole=is_whole):
                     guess = _tried(rule, spec, cipher, samples)
                     if guess is not None:
                         return guess
@@ -91,6 +92,9 @@ def _keys(key_text: str, derivation: t.Any) -> t.Iterator[tuple[t.Any, bytes]]:
     rules += [{"kdf": "raw", "text": "utf8", "bytes": size} for size in (32, 16, 24)]
     rules += [{"kdf": "sha256"}, {"kdf": "sha256", "hash": "sha512", "bytes": 32}, {"kdf": "sha256", "hash": "md5", "bytes": 16}]
     rules += [{"kdf": "hkdf", "text": text} for text in ("utf8", "hex", "base64")]
+    prefix, colon, rest = key_text.partition(":")
+    if colon and prefix in ("base64", "hex") and rest:
+        rules = [{"kdf": "raw", "text": prefix, "bytes": size, "prefix": prefix + colon} for size in (32, 16)] + rules
     rules += [_SCRYPT, *({"kdf": "pbkdf2", "salt": "salt", "iterations": count} for count in _ITERATIONS), _TEXT]
     for rule in rules:
         own = rule

@@ -15,7 +15,7 @@ from .._errors import ProfileError
 from .aes_gcm import Cipher
 from .derivation import Derivation, derivation_of
 
-_REMEMBERED = 8  # a value is opened, sealed and opened again under one salt
+_REMEMBERED = 32  # a value is opened, sealed and opened again under one salt, and guessed at under a dozen
 
 
 class KeySchedule:
