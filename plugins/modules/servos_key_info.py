@@ -72,6 +72,22 @@ options:
             keys of the installation are tried as well.
         type: bool
         default: false
+  discover:
+    description:
+      - Writes the first draft of a profile, for an application that has none, from O(database) and its key, and does nothing else.
+      - Of each column, place in JSON and group of columns a few values are tried with the key, in all the ways that are known. What
+        opens, and how, becomes a field.
+      - The key is read from O(key_file), else from O(env_var) in O(env_file), as it stands; no O(profile) needs to be there yet. C(name),
+        C(env_var), C(env_file), C(service) and C(database) of one, and the options of these names, are taken over into the draft.
+    type: bool
+    default: false
+  discover_seconds:
+    description: How long O(discover=true) may search. What there was no time for is named.
+    type: float
+    default: 120
+  key_file:
+    description: With O(discover=true), a file on the managed host that holds the key as the application is given it.
+    type: path
   probes:
     description:
       - HTTP requests (GET) that make the running application read sealed values back, sent from the managed host.
@@ -170,6 +186,15 @@ EXAMPLES = r"""
         - /mnt/safe/identity.txt
       of: /mnt/safe/servos.db
 
+- name: Write the first draft of a profile for an application that is not known here
+  servos.ops.servos_key_info:
+    app: custom
+    discover: true
+    database: sqlite:////srv/ledger/ledger.db
+    env_file: /srv/ledger/.env
+    env_var: LEDGER_SECRET
+  register: ledger  # its draft_yaml is what goes into the inventory
+
 - name: Let the application read one value back
   servos.ops.servos_key_info:
     census: false
@@ -193,17 +218,17 @@ RETURN = r"""
 phase:
   description:
     - V(settled), V(staged), V(mixed), V(rewrapped), V(swapped), V(activated) or V(foreign).
-  returned: success, unless O(archive.only=true)
+  returned: success, unless O(archive.only=true) or O(discover=true)
   type: str
   sample: settled
 next_step:
   description: What comes next in this phase.
-  returned: success, unless O(archive.only=true)
+  returned: success, unless O(archive.only=true) or O(discover=true)
   type: str
   sample: rotate if asked, else nothing
 env_key:
   description: Fingerprint of the active key, the one in force in the env file.
-  returned: success, unless O(archive.only=true)
+  returned: success, unless O(archive.only=true) or O(discover=true)
   type: str
   sample: mk:0123456789abcdef
 process_key:
@@ -211,26 +236,26 @@ process_key:
     - Fingerprint of the key that the service runs with; none while it is stopped or not looked at.
     - V(mk:unset) and V(mk:malformed) stand for a process without the variable, or with a text that is no key; V(mk:unknown) for one
       whose key cannot be seen and that is older than what its configuration holds.
-  returned: success, unless O(archive.only=true)
+  returned: success, unless O(archive.only=true) or O(discover=true)
   type: str
   sample: mk:0123456789abcdef
 process_evidence:
   description:
     - How RV(process_key) is known. V(environment), it was read there; V(start), the process takes its key from a file, or hides its
       environment, and was started after the file was last written, or while no rotation is under way.
-  returned: success, unless O(archive.only=true)
+  returned: success, unless O(archive.only=true) or O(discover=true)
   type: str
   sample: environment
 process_seen:
   description: Whether a service is described, so that its process can be held against the env file.
-  returned: success, unless O(archive.only=true)
+  returned: success, unless O(archive.only=true) or O(discover=true)
   type: bool
   sample: true
 processes:
   description:
     - The processes on this host, the service's own included, that were started with a known key in their environment, under
       whatever name. Not looked at with O(service_manager=none).
-  returned: success, unless O(archive.only=true)
+  returned: success, unless O(archive.only=true) or O(discover=true)
   type: list
   elements: dict
   sample:
@@ -240,29 +265,29 @@ processes:
       role: active
 processes_unread:
   description: Number of processes whose environment may not be read; none for root.
-  returned: success, unless O(archive.only=true)
+  returned: success, unless O(archive.only=true) or O(discover=true)
   type: int
   sample: 0
 staged_key:
   description: Fingerprint of the staged key.
-  returned: success, unless O(archive.only=true)
+  returned: success, unless O(archive.only=true) or O(discover=true)
   type: str
   sample: mk:fedcba9876543210
 previous_key:
   description: Fingerprint of the key that was active before, until it is retired.
-  returned: success, unless O(archive.only=true)
+  returned: success, unless O(archive.only=true) or O(discover=true)
   type: str
   sample: mk:0011223344556677
 withdrawn_key:
   description: Fingerprint of the key that a rollback took back, until it is retired.
-  returned: success, unless O(archive.only=true)
+  returned: success, unless O(archive.only=true) or O(discover=true)
   type: str
   sample: mk:7766554433221100
 listed_keys:
   description:
     - Fingerprints of the keys that stand in a list in the configuration after the active one, or did so before a swap, until they are
       retired.
-  returned: success, unless O(archive.only=true)
+  returned: success, unless O(archive.only=true) or O(discover=true)
   type: list
   elements: str
   sample: []
@@ -270,7 +295,7 @@ census:
   description:
     - One entry a field; numbers of values by the key that opens them. C(plain) values were never sealed; C(foreign) ones
       look sealed and open under no known key.
-  returned: when O(census=true)
+  returned: when O(census=true), unless O(discover=true)
   type: list
   elements: dict
   sample:
@@ -290,18 +315,18 @@ census:
       foreign: 0
 sealed_values:
   description: Number of sealed values, under whichever key.
-  returned: when O(census=true)
+  returned: when O(census=true), unless O(discover=true)
   type: int
   sample: 400
 undeclared:
   description: Fields that hold sealed values although the profile, which names some, does not name them; as lines for it.
-  returned: when O(census=true)
+  returned: when O(census=true), unless O(discover=true)
   type: list
   elements: dict
   sample: []
 canary:
   description: The role of the key that opens the integrity canary; none where no canary was found.
-  returned: when O(census=true)
+  returned: when O(census=true), unless O(discover=true)
   type: str
   sample: active
 backups:
@@ -357,6 +382,57 @@ unopened_values:
   returned: when O(archive) is given
   type: int
   sample: 0
+draft:
+  description: A profile with all that was found, as it can be given to O(profile) with O(app=custom).
+  returned: when O(discover=true)
+  type: dict
+  sample:
+    name: ledger
+    env_var: LEDGER_SECRET
+    derivation: {kdf: sha256}
+    fields:
+      - table: accounts
+        column: token
+        codec: {cipher: aes-256-gcm, layout: [nonce, ciphertext, tag], encoding: base64}
+draft_yaml:
+  description: The same as text for the inventory, with a comment wherever somebody has to look.
+  returned: when O(discover=true)
+  type: str
+  sample: "servos_profile:\n  name: ledger\n"
+draft_fields:
+  description:
+    - One entry a field of the draft. C(opened) of C(samples) opened; C(proven) is whether they authenticate, so that it is no guess;
+      C(note) says what to look at.
+  returned: when O(discover=true)
+  type: list
+  elements: dict
+  sample:
+    - table: accounts
+      column: token
+      columns: [token]
+      path: null
+      codec: {cipher: aes-256-gcm, layout: [nonce, ciphertext, tag], encoding: base64}
+      samples: 8
+      opened: 8
+      proven: true
+      note: ""
+draft_unopened:
+  description: Places whose values could be sealed by their look and open under nothing that was tried; C(looks_like) says what else they may be.
+  returned: when O(discover=true)
+  type: list
+  elements: dict
+  sample:
+    - table: accounts
+      column: id
+      path: null
+      samples: 8
+      looks_like: UUID
+draft_skipped:
+  description: Places for which there was no time.
+  returned: when O(discover=true)
+  type: list
+  elements: str
+  sample: []
 probes:
   description: One entry a probe.
   returned: when O(probes) is given
@@ -387,15 +463,19 @@ listing:
         reason: is not listed
 """
 
+import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.servos.ops.plugins.module_utils._ansible.dependencies import require_cryptography
 from ansible_collections.servos.ops.plugins.module_utils._ansible.front_door import run_module
-from ansible_collections.servos.ops.plugins.module_utils._ansible.leaving import run_with_input
+from ansible_collections.servos.ops.plugins.module_utils._ansible.leaving import run_guarded, run_with_input
+from ansible_collections.servos.ops.plugins.module_utils._ansible.masking import mask_texts
 from ansible_collections.servos.ops.plugins.module_utils._ansible.options import installation_options, service_options
 from ansible_collections.servos.ops.plugins.module_utils._apps.probe import run_probes
 from ansible_collections.servos.ops.plugins.module_utils._rotation.archive import look_up
 from ansible_collections.servos.ops.plugins.module_utils._rotation.backups import backups_by_key
+from ansible_collections.servos.ops.plugins.module_utils._rotation.discovering import discover
 from ansible_collections.servos.ops.plugins.module_utils._rotation.listing import hold_listing
 from ansible_collections.servos.ops.plugins.module_utils._rotation.observe import observe
 
@@ -434,6 +514,9 @@ def main() -> None:
             **service_options(),
             census={"type": "bool", "default": True},
             backup_dir={"type": "path"},
+            discover={"type": "bool", "default": False},
+            discover_seconds={"type": "float", "default": 120},
+            key_file={"type": "path", "no_log": False},
             archive={"type": "dict", "options": archive_options},
             probes={"type": "list", "elements": "dict", "options": probe_options},
             probe_timeout={"type": "float", "default": 30},
@@ -464,7 +547,22 @@ def main() -> None:
             result["listing"] = hold_listing(installation, seen.keys, module.params["listing"])
         return result
 
-    run_module(module, work)
+    if module.params["discover"]:
+        draft(module)
+    else:
+        run_module(module, work)
+
+
+def draft(module: AnsibleModule) -> None:
+    """Leave with the draft of a profile; there is no installation yet that could be built."""
+    require_cryptography(module)
+    secrets: list[str] = []
+    end = time.monotonic() + module.params["discover_seconds"]
+    run_guarded(
+        module,
+        lambda: dict(discover(module.params, secrets.append, is_time_up=lambda: time.monotonic() > end), changed=False),
+        mask=lambda: mask_texts(module, secrets),
+    )
 
 
 if __name__ == "__main__":

@@ -68,6 +68,10 @@ class EnvFile:
         """
         return _decoded(self._in_force(name, duplicates=duplicates, where=where).value)
 
+    def names(self) -> list[str]:
+        """List the variables that are set, in the order of the file."""
+        return list(dict.fromkeys(assignment.name for assignment in self._assignments))
+
     def replaced(self, name: str, new_value: str, *, duplicates: str, where: str) -> bytes:
         """Return the file with the value in force replaced, and every other assignment of the variable taken out.
 

@@ -168,7 +168,7 @@ def test_a_value_of_the_wrong_shape_is_a_profile_error(overrides):
 
 
 def test_an_unknown_application_is_refused_with_the_known_ones():
-    with pytest.raises(ProfileError, match=r"act, airflow, .*provara, servos"):
+    with pytest.raises(ProfileError, match=r"choose one of act, airflow, custom, nodered, provara, servos"):
         build_profile("pika-pika", None)
 
 
