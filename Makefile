@@ -19,8 +19,8 @@ export NO_COLOR := 1
 export ANSIBLE_COLLECTIONS_PATH := $(WORK)/collections
 export ANSIBLE_HOME := $(WORK)/ansible
 
-.PHONY: help demo test lint sanity unit states integration libsql reference faults faults-controller faults-quick leaks leaks-quick molecule bench build \
-	collection tree clean
+.PHONY: help demo test lint sanity unit states integration libsql reference faults faults-controller faults-quick leaks leaks-quick molecule bench \
+	apps build collection tree clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -99,6 +99,11 @@ leaks: $(VENV)/.test collection $(WORK)/core-2.18/.made $(WORK)/core-2.19/.made
 leaks-quick: $(VENV)/.test collection
 	tests/lab/engine-up
 	python -m pytest --ansible-unit-inject-only tests/leaks --quick
+
+## apps         applications themselves read their secrets back after a rotation; installs each in .work/apps. Long
+apps: $(VENV)/.test collection
+	for app in tests/apps/*/setup; do "$$app" "$(WORK)/apps/$$(basename "$$(dirname "$$app")")" "$$(readlink -f $(VENV)/bin/python)" || exit 1; done
+	python -m pytest --ansible-unit-inject-only tests/apps
 
 ## bench        figures against their floors in the same run
 bench: $(VENV)/.test collection

@@ -155,7 +155,8 @@ def test_a_foreign_value_is_named(plain: Fernets) -> None:
     plain.sql("UPDATE connection SET extra = ? WHERE id = 4", seal(b"foreign", OTHER))
     plain.stage()
     before = plain.snapshot()
-    assert_refused(plain.rotate(), "connection.extra of id=4", f"the active key {fingerprint(FIRST)}", f"the listed key {fingerprint(SECOND)}")
+    keys = [f"the active key {fingerprint(FIRST)}", f"the listed key {fingerprint(SECOND)}"]
+    assert_refused(plain.rotate(), "connection.extra of id=4", *keys)
     assert_same(before, plain.snapshot())
 
 
@@ -209,36 +210,41 @@ def test_a_new_key_with_the_separator_in_it_is_refused(tmp_path: Path) -> None:
 # Killed
 
 
-def killer(function: str, number: int, *, after: bool) -> Callable[[], None]:
-    """Return what makes the process end at the number-th call of a function of C(os), as by a power cut."""
+def killer(function: str, name: str, *, after: bool) -> Callable[[], None]:
+    """Return what makes the process end at the first call of a function of C(os) on a file, as by a power cut."""
 
     def prepare() -> None:
-        real, calls = getattr(os, function), [0]
+        real = getattr(os, function)
 
-        def counted(*arguments: Any, **options: Any) -> Any:
-            calls[0] += 1
-            if calls[0] == number and not after:
+        def cut(*arguments: Any, **options: Any) -> Any:
+            is_there = name in Path(arguments[0]).name
+            if is_there and not after:
                 os.kill(os.getpid(), signal.SIGKILL)
             done = real(*arguments, **options)
-            if calls[0] == number:
+            if is_there:
                 os.kill(os.getpid(), signal.SIGKILL)
             return done
 
-        setattr(os, function, counted)
+        setattr(os, function, cut)
 
     return prepare
 
 
-POINTS = [(function, number, after) for function in ("replace", "unlink") for number in range(1, 8) for after in (False, True)]
-each_point = pytest.mark.parametrize(
-    ("function", "number", "after"), POINTS, ids=[f"{'after' if after else 'before'}-{name}-{n}" for name, n, after in POINTS]
-)
+def each(*points: tuple[str, str]) -> Any:
+    """Parametrise by function and file, just before it and just after."""
+    told = [(function, name, after) for function, name in points for after in (False, True)]
+    return pytest.mark.parametrize(("function", "name", "after"), told, ids=[f"{'after' if a else 'before'}-{f}-{n}" for f, n, a in told])
 
 
-@each_point
-def test_a_rotation_that_is_killed_is_finished(plain: Fernets, function: str, number: int, after: bool) -> None:
+each_of_rotation = each(("replace", "record.json"), ("replace", "previous.key"), ("replace", "listed.key"), ("replace", "airflow.env"))
+each_of_rollback = each(("replace", "record.json"), ("replace", "airflow.env"), ("replace", "staged.key"))
+each_of_retirement = each(*((f, f"{role}.key") for role in ("listed", "staged", "previous") for f in ("replace", "unlink")))
+
+
+@each_of_rotation
+def test_a_rotation_that_is_killed_is_finished(plain: Fernets, function: str, name: str, after: bool) -> None:
     plain.stage()
-    plain.rotate(prepare=[killer(function, number, after=after)])
+    assert plain.rotate(prepare=[killer(function, name, after=after)]).failed
     plain.assert_nothing_lost()
     assert plain.kept() in (None, LIST)
     assert plain.kept() == LIST or plain.configured() == LIST
@@ -249,31 +255,31 @@ def test_a_rotation_that_is_killed_is_finished(plain: Fernets, function: str, nu
     assert plain.lying_about() == {NEW}
 
 
-@each_point
-def test_a_rotation_that_is_killed_is_taken_back(plain: Fernets, function: str, number: int, after: bool) -> None:
+@each_of_rotation
+def test_a_rotation_that_is_killed_is_taken_back(plain: Fernets, function: str, name: str, after: bool) -> None:
     plain.stage()
-    plain.rotate(prepare=[killer(function, number, after=after)])
+    assert plain.rotate(prepare=[killer(function, name, after=after)]).failed
     assert not plain.back().failed
     plain.assert_all_under(FIRST)
     assert plain.config.read_text() == plain.written
 
 
-@each_point
-def test_a_rollback_that_is_killed_is_finished(plain: Fernets, function: str, number: int, after: bool) -> None:
+@each_of_rollback
+def test_a_rollback_that_is_killed_is_finished(plain: Fernets, function: str, name: str, after: bool) -> None:
     plain.stage()
     plain.rotate()
-    plain.back(prepare=[killer(function, number, after=after)])
+    assert plain.back(prepare=[killer(function, name, after=after)]).failed
     plain.assert_nothing_lost()
     assert not plain.back().failed
     plain.assert_all_under(FIRST)
     assert plain.config.read_text() == plain.written
 
 
-@each_point
-def test_a_retirement_that_is_killed_is_finished(plain: Fernets, function: str, number: int, after: bool) -> None:
+@each_of_retirement
+def test_a_retirement_that_is_killed_is_finished(plain: Fernets, function: str, name: str, after: bool) -> None:
     plain.stage()
     plain.rotate()
-    plain.retire(prepare=[killer(function, number, after=after)])
+    assert plain.retire(prepare=[killer(function, name, after=after)]).failed
     plain.assert_all_under(NEW)
     assert not plain.info().failed
     assert not plain.retire().failed

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs in Airflow's own environment: writes secrets, reads them back, and says which value opens, all with Airflow's code.
 
-usage: inside.py write PREFIX | read
+usage: inside.py write PREFIX | read | rotate
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from airflow.cli.commands.rotate_fernet_key_command import rotate_fernet_key
 from airflow.models import Connection, Trigger, Variable
 from airflow.models.connection_test import ConnectionTestRequest
 from airflow.utils.session import create_session
@@ -70,5 +71,7 @@ def read() -> dict[str, Any]:
 if __name__ == "__main__":
     if sys.argv[1] == "write":
         write(sys.argv[2])
+    elif sys.argv[1] == "rotate":
+        rotate_fernet_key(None)
     else:
         sys.stdout.write("\n" + json.dumps(read()) + "\n")
