@@ -42,7 +42,8 @@ options:
       - C(config_format) is V(env) or V(ini), and C(config_section) the section of an INI file in which O(env_var) stands.
         C(config_rivals) are endings of the variable's name that say that the key comes from elsewhere, which is refused, and
         C(process_var) is the environment variable that overrides an INI file.
-      - Others are C(classes), C(derivation) (V(raw32), V(hex_or_sha256), or a dictionary with C(kdf)) and C(rotate_path).
+      - Others are C(classes), C(derivation) (V(raw32), V(hex_or_sha256), or a dictionary with C(kdf)), C(rotate_path), and C(rival_key), a
+        dictionary with C(file), the name of a JSON file beside the database, and C(member), a key in it that the application prefers.
     type: dict
   database:
     description:

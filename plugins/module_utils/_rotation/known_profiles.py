@@ -16,7 +16,9 @@ from __future__ import annotations
 import typing as t
 
 # Where the configuration holds one key, in an env file, which is what the process is started with.
-_ENV_FILE: dict[str, t.Any] = {"config_format": "env", "config_section": None, "config_rivals": [], "process_var": None, "key_list": None}
+_ENV_FILE: dict[str, t.Any] = {
+    "config_format": "env", "config_section": None, "config_rivals": [], "process_var": None, "key_list": None, "rival_key": None,
+}
 
 # The union of what ServOS's and ACT's pages list; the first pattern that fits names the class.
 _SERVOS_CLASSES: list[dict[str, str]] = [
@@ -87,9 +89,10 @@ _AIRFLOW: dict[str, t.Any] = {
     "config_rivals": ["_CMD", "_SECRET"],
     "process_var": "AIRFLOW__CORE__FERNET_KEY",
     "key_list": ",",
+    "rival_key": None,
 }
 
-# Node-RED 4.1.8, @node-red/runtime/lib/nodes/credentials.js: the member $ of flows_cred.json holds all credentials as one JSON object,
+# Node-RED 4.1.15, @node-red/runtime/lib/nodes/credentials.js: the member $ of flows_cred.json holds all credentials as one JSON object,
 # under the SHA-256 of credentialSecret. Whoever did not set that has a key of Node-RED's own, in .config.runtime.json.
 _NODERED_CODEC = {"cipher": "aes-256-ctr", "text": "{nonce:hex}{ciphertext:base64}", "oracle": "json_object"}
 
@@ -136,6 +139,7 @@ KNOWN_PROFILES: dict[str, dict[str, t.Any]] = {
         "canary": None,
         "rotate_path": None,
         **_ENV_FILE,
+        "rival_key": {"file": ".config.runtime.json", "member": "_credentialSecret"},
     },
     # An application that nobody here has seen: what is None and cannot be done without is refused by name.
     "custom": {

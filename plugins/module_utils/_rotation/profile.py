@@ -49,6 +49,7 @@ class Profile(t.NamedTuple):
     C(env_var) is an option of C(config_section) where C(config_format) is V(ini). C(config_rivals) are endings of its name under
     which the configuration may say where else the key comes from; C(process_var) is the variable of a process that
     would override such a file; C(key_list) separates several keys in the value, the first of which is active.
+    C(rival_key) is a JSON file beside the database, and the member of it that holds a key which the application prefers.
     """
 
     app: str
@@ -70,6 +71,7 @@ class Profile(t.NamedTuple):
     config_rivals: tuple[str, ...]
     process_var: str | None
     key_list: str | None
+    rival_key: tuple[str, str] | None
 
     def searched_codecs(self) -> tuple[Codec, ...]:
         """Return the codecs of one part that are tried on every column: the built-in ones, and those that the fields name.
@@ -139,6 +141,7 @@ def build_profile(app: str, overrides: t.Mapping[str, t.Any] | None) -> Profile:
         config_rivals=tuple(map(str, merged["config_rivals"])),
         process_var=merged["process_var"],
         key_list=merged["key_list"] or None,
+        rival_key=_rival(merged["rival_key"]),
     )
 
 
@@ -206,6 +209,14 @@ def _class(entry: t.Any) -> tuple[str, str, str]:
     if not isinstance(entry, dict) or not entry.get("name"):
         raise ProfileError("each entry of classes is a dictionary with name, and the patterns table and column")
     return str(entry["name"]), str(entry.get("table", "")), str(entry.get("column", ""))
+
+
+def _rival(entry: t.Any) -> tuple[str, str] | None:
+    if entry is None:
+        return None
+    if not isinstance(entry, dict) or set(entry) != {"file", "member"} or "/" in str(entry["file"]):
+        raise ProfileError("rival_key of the profile is a dictionary with file, a name beside the database, and member")
+    return str(entry["file"]), str(entry["member"])
 
 
 def _ignored(entry: t.Any) -> tuple[str, str]:

@@ -21,6 +21,7 @@ from .api_step import require_api, rotate_by_api
 from .data_step import rewrap_data
 from .installation import Installation
 from .observe import Keys, Observation, observe
+from .rivals import refuse_rival
 from .run import Run, WalkOptions, remember_scrub, scrub_is_due
 from .window import Window
 
@@ -80,6 +81,7 @@ class Walk:
         """Refuse now what would fail in the window: no room, a file that cannot be swapped, a service that is not well."""
         installation, options = self._run.installation, self._run.options
         if "rewrap" in steps:
+            refuse_rival(installation)
             installation.database().require_room(scrub=options.scrub)
         if "swap" in steps and not options.back:
             kept = installation.keyring.read("previous")

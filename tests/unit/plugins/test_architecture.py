@@ -49,6 +49,8 @@ PURE = {
     "_sealing/oracles",
     "_stores/database",
     "_stores/hrana_values",
+    "_stores/json_document",
+    "_stores/json_tables",
     "_stores/shapes",
     "_hosts/endpoints",
     "_hosts/host_key",

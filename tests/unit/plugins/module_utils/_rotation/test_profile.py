@@ -200,3 +200,28 @@ def test_a_name_is_fit_for_directories(name):
 def test_a_known_application_can_be_called_otherwise():
     profile = build_profile("servos", {"name": "servos-two", "state_dir": None})
     assert (profile.app, profile.state_dir) == ("servos-two", "/var/lib/servos-two/rotation")
+
+
+CONFIGURATIONS = {
+    "format": ({"config_format": "toml"}, "config_format 'toml' is not one of env, ini"),
+    "no-section": ({"config_format": "ini"}, "config_section"),
+    "separator-of-two": ({"key_list": ", "}, "key_list"),
+    "separator-in-base64": ({"key_list": "="}, "key_list"),
+    "separator-no-text": ({"key_list": ["a"]}, "key_list"),
+    "line-break": ({"key_list": "\n"}, "key_list"),
+    "process-var": ({"process_var": "no name"}, "process_var"),
+    "rivals": ({"config_rivals": "_CMD"}, "config_rivals of the profile is a list"),
+}
+
+
+@pytest.mark.parametrize(("options", "words"), CONFIGURATIONS.values(), ids=CONFIGURATIONS)
+def test_a_wrong_configuration_is_refused(options, words):
+    with pytest.raises(ProfileError, match=words):
+        build_profile("servos", options)
+
+
+def test_airflow_lists_keys_in_an_env_file():
+    profile = build_profile("airflow", None)
+    assert (profile.config_format, profile.env_var, profile.key_list) == ("env", "AIRFLOW__CORE__FERNET_KEY", ",")
+    assert [str(field) for field in profile.fields if not field.optional] == ["connection.password", "connection.extra", "variable.val"]
+    assert build_profile("servos", None).key_list is None
