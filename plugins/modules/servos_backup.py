@@ -143,6 +143,7 @@ from ansible_collections.servos.ops.plugins.module_utils._ansible.options import
     service_options,
 )
 from ansible_collections.servos.ops.plugins.module_utils._rotation.backups import keep_backups, prune_backups
+from ansible_collections.servos.ops.plugins.module_utils._rotation.due import require_days
 from ansible_collections.servos.ops.plugins.module_utils._rotation.restore import restore_backup
 
 if t.TYPE_CHECKING:
@@ -169,6 +170,7 @@ def main() -> None:
 
     def act(installation: Installation, *, write: bool) -> dict[str, t.Any]:
         params = module.params
+        require_days(params["retention_days"])
         if params["state"] == "present":
             return keep_backups(
                 installation, backup_dir=params["backup_dir"], retention_days=params["retention_days"],

@@ -266,8 +266,9 @@ from ansible_collections.servos.ops.plugins.module_utils._ansible.front_door imp
 from ansible_collections.servos.ops.plugins.module_utils._ansible.leaving import run_command
 from ansible_collections.servos.ops.plugins.module_utils._ansible.masking import mask_keys
 from ansible_collections.servos.ops.plugins.module_utils._ansible.pika_door import pika_options, pika_rules, run_on_pika
-from ansible_collections.servos.ops.plugins.module_utils._errors import ApiError, ServosError
+from ansible_collections.servos.ops.plugins.module_utils._errors import ServosError
 from ansible_collections.servos.ops.plugins.module_utils._injection.relay import open_variables, seal_variables, take_request
+from ansible_collections.servos.ops.plugins.module_utils._rotation.due import require_days
 from ansible_collections.servos.ops.plugins.module_utils._rotation.pika_custody import parse_text, read_key_file
 from ansible_collections.servos.ops.plugins.module_utils._rotation.pika_look import be_configured, phase_of, server_name
 from ansible_collections.servos.ops.plugins.module_utils._rotation.pika_rotation import Wish, rotate_key
@@ -279,7 +280,6 @@ if t.TYPE_CHECKING:
     from ansible_collections.servos.ops.plugins.module_utils._rotation.pika_run import PikaRun
 
 SEALED_NAME = "PIKA_SERVER_KEY"
-MOST_DAYS = 36500
 
 
 def configure(module: AnsibleModule, run: PikaRun, given: MasterKey | None) -> dict[str, t.Any]:
@@ -344,8 +344,7 @@ def main() -> None:
         return {"initialized": be_initialized, "unlocked": be_unlocked, "locked": be_locked}[params["state"]](run)
 
     def work(run: PikaRun) -> dict[str, t.Any]:
-        if not 0 <= params["retention_days"] <= MOST_DAYS:
-            raise ApiError(f"retention_days is not a number of days from 0 to {MOST_DAYS}; nothing was done")
+        require_days(params["retention_days"])
         given = read_key_file(params["new_key_file"]) if params["new_key_file"] else None
         mask_keys(module, [given])
         before = run.custody.marks()

@@ -15,7 +15,22 @@ from __future__ import annotations
 import datetime
 import typing as t
 
+from .._errors import ServosError
+
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
+
+
+_MOST_DAYS = 36500
+
+
+def require_days(days: float) -> None:
+    """Refuse a retention that is no number of days, such as C(nan).
+
+    Raises:
+        ServosError: it is below 0 or beyond a century.
+    """
+    if not 0 <= days <= _MOST_DAYS:
+        raise ServosError(f"retention_days is not a number of days from 0 to {_MOST_DAYS}; nothing was done")
 
 
 class Due(t.NamedTuple):
@@ -65,4 +80,4 @@ def written(moment: datetime.datetime) -> str:
     return moment.astimezone(datetime.timezone.utc).strftime(_TIME)
 
 
-__all__ = ("Due", "judge_due", "written")
+__all__ = ("Due", "judge_due", "require_days", "written")

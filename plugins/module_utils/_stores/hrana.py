@@ -211,7 +211,7 @@ class Stream:
     def _follow(self, base_url: t.Any) -> None:
         """Take the path that a server asks to be spoken to at from now on; another host would be given the token."""
         try:
-            if str(base_url).split(":")[0] not in SCHEMES:
+            if str(base_url).partition(":")[0] not in SCHEMES:
                 raise StoreError("no URL")
             asked_for = server_of(str(base_url))
         except StoreError:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import datetime
 
 import pytest
-from ansible_collections.servos.ops.plugins.module_utils._rotation.due import judge_due, written
+from ansible_collections.servos.ops.plugins.module_utils._errors import ServosError
+from ansible_collections.servos.ops.plugins.module_utils._rotation.due import judge_due, require_days, written
 
 NOW = datetime.datetime(2026, 6, 1, 12, 0, 0, tzinfo=datetime.timezone.utc)
 MARK = "mk:0123456789abcdef"
@@ -77,3 +78,14 @@ def test_a_written_moment_is_utc_and_is_read_back():
     text = written(datetime.datetime(2026, 5, 31, 14, 0, 0, tzinfo=berlin))
     assert text == "2026-05-31T12:00:00Z"
     assert judge_due(since(text), env_mark=MARK, rotation_id=None, max_age_days=365, now=NOW).age_days == 1
+
+
+@pytest.mark.parametrize("days", [float("nan"), float("inf"), -1, 1e300, 36501], ids=str)
+def test_a_retention_that_is_no_number_of_days_is_refused(days):
+    with pytest.raises(ServosError, match="retention_days is not a number of days"):
+        require_days(days)
+
+
+@pytest.mark.parametrize("days", [0, 0.5, 30, 36500], ids=str)
+def test_a_retention_in_days_passes(days):
+    assert require_days(days) is None
