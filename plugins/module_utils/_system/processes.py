@@ -102,15 +102,21 @@ def is_running(pid: int) -> bool:
         return False
 
 
-def started_at(pid: int) -> float | None:
-    """Return when a process was started, in seconds since 1970 by the clock as it goes now, or None where it has ended."""
+def start_ticks(pid: int) -> int | None:
+    """Return when a process was started, in clock ticks since boot, or None where it has ended."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as stream:
-            ticks = int(stream.read().rpartition(b")")[2].split()[19])
+            return int(stream.read().rpartition(b")")[2].split()[19])
     except (FileNotFoundError, ProcessLookupError):
         return None
-    since_boot = ticks / os.sysconf("SC_CLK_TCK")
-    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + since_boot
+
+
+def started_at(pid: int) -> float | None:
+    """Return when a process was started, in seconds since 1970 by the clock as it goes now, or None where it has ended."""
+    ticks = start_ticks(pid)
+    if ticks is None:
+        return None
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def pids_with_open_file(path: str) -> list[int]:
@@ -139,5 +145,6 @@ def pids_with_open_file(path: str) -> list[int]:
 
 
 __all__ = (
-    "Environments", "environments", "hides_environment", "is_running", "name_of", "pids_with_open_file", "process_variable", "started_at",
+    "Environments", "environments", "hides_environment", "is_running", "name_of", "pids_with_open_file", "process_variable", "start_ticks",
+    "started_at",
 )

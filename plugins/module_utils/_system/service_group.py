@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import typing as t
 
-from .processes import started_at
+from .processes import start_ticks
 from .services import Runner, Service
 
 
@@ -27,7 +27,7 @@ class ServiceGroup(Service):
     def main_pid(self) -> int | None:
         """Return the youngest of the main processes: whichever service is started again, this one changes."""
         running = [pid for pid in (member.main_pid() for member in self.members) if pid is not None]
-        return max(running, key=lambda pid: started_at(pid) or 0.0) if running else None
+        return max(running, key=lambda pid: (start_ticks(pid) or 0, pid)) if running else None
 
     def is_up(self) -> bool:
         return all(member.main_pid() is not None and member.is_up() for member in self.members)

@@ -8,6 +8,7 @@ usage: inside.py write PREFIX | read | rotate
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Callable
@@ -72,6 +73,6 @@ if __name__ == "__main__":
     if sys.argv[1] == "write":
         write(sys.argv[2])
     elif sys.argv[1] == "rotate":
-        rotate_fernet_key(None)
+        rotate_fernet_key(argparse.Namespace())
     else:
         sys.stdout.write("\n" + json.dumps(read()) + "\n")
