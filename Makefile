@@ -37,7 +37,7 @@ lint: $(VENV)/.test collection sanity
 	ruff check .
 	mypy
 	cd $(TREE) && yamllint .
-	shellcheck .ci/run $$(git ls-files -co --exclude-standard tests/lab tests/leaks/node/prepare.sh)
+	shellcheck .ci/run $$(git ls-files -co --exclude-standard tests/lab tests/leaks/node/prepare.sh tests/apps/*/setup)
 	cd $(TREE) && reuse lint --lines
 	cd $(TREE) && ansible-lint --profile production --offline
 	cd $(TREE) && antsibull-docs lint-collection-docs --plugin-docs --skip-rstcheck .
