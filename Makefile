@@ -37,7 +37,7 @@ lint: $(VENV)/.test collection sanity
 	ruff check .
 	mypy
 	cd $(TREE) && yamllint .
-	shellcheck .ci/run $$(git ls-files -co --exclude-standard tests/lab tests/leaks/node/prepare.sh tests/apps/*/setup)
+	shellcheck .ci/run $$(git ls-files -co --exclude-standard tests/lab tests/leaks/node/prepare.sh 'tests/apps/*/setup')
 	cd $(TREE) && reuse lint --lines
 	cd $(TREE) && ansible-lint --profile production --offline
 	cd $(TREE) && antsibull-docs lint-collection-docs --plugin-docs --skip-rstcheck .
@@ -88,6 +88,11 @@ molecule: $(VENV)/.test collection
 	tests/lab/engine-up
 	tests/lab/node-image
 	SERVOS_COLLECTIONS_PATH=$(WORK)/collections molecule test --all
+
+## apps         real applications from their package registries, rotated by the playbooks and read back by their own code (no part of test)
+apps: $(VENV)/.test collection
+	set -e; for setup in tests/apps/*/setup; do folder=$${setup%/setup}; $$setup $(WORK)/apps/$${folder##*/}; done
+	python -m pytest --ansible-unit-inject-only tests/apps
 
 ## leaks        the most talkative runs that Ansible can do, by both methods, on the oldest and the newest ansible-core: no key and no
 ##              plaintext outside its place; and each planted leak is caught

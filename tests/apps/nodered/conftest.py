@@ -36,7 +36,7 @@ def make_nodered(tmp_path: Path) -> Iterator[Callable[..., NodeRed]]:
 @pytest.fixture
 def nodered(make_nodered: Callable[..., NodeRed]) -> NodeRed:
     """One that runs, with a secret of its user's, and has written its credentials."""
-    nodered = make_nodered(f"a secret of words, {secrets.token_hex(8)}")
+    nodered = make_nodered(f"a-secret-of-words,{secrets.token_hex(8)}")
     nodered.start()
     nodered.deploy(credentials=CREDENTIALS)
     assert nodered.call("/probe") == (200, "welcome")
