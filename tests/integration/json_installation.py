@@ -38,6 +38,17 @@ def unseal(sealed: str, text: str) -> Any:
         return None
 
 
+def seal_two_bytes_for(first: str, second: str) -> str:
+    """Return an empty object that opens as one under two secrets: its nonce makes both key streams begin with the same two bytes."""
+    while True:
+        ivs = os.urandom(16 * 200_000)
+        streams = [AES.new(hashlib.sha256(text.encode()).digest(), AES.MODE_ECB).encrypt(ivs) for text in (first, second)]
+        for at in range(0, len(ivs), 16):
+            if streams[0][at : at + 2] == streams[1][at : at + 2]:
+                content = bytes(a ^ b for a, b in zip(b"{}", streams[0][at : at + 2], strict=True))
+                return ivs[at : at + 16].hex() + base64.b64encode(content).decode()
+
+
 class Credentials:
     """The file, the env file and the folder of keys, without a service."""
 
