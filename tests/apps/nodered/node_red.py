@@ -170,7 +170,26 @@ class NodeRed:
 
     # The collection
 
+    def wait_for_probe(self, words: str) -> None:
+        """Wait until the flow answers: its nodes start after the web server does."""
+        deadline = time.monotonic() + 60
+        while self.call("/probe")[1] != words:
+            assert time.monotonic() < deadline, self.said()
+            time.sleep(0.1)
+
+    def play_task(self, module: str, **options: Any) -> Played:
+        """Run one module as a task of somebody's own playbook."""
+        names = ("app", "database", "env_file", "state_dir", "service_manager", "service_commands")
+        task = {f"servos.ops.{module}": {name: f"{{{{ servos_{name} }}}}" for name in names} | options}
+        playbook = self.folder / "task.yml"
+        playbook.write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": [task]}]))
+        return self._play(str(playbook))
+
     def play(self, name: str, *argv: str, **variables: Any) -> Played:
+        """Run a playbook of the collection."""
+        return self._play(f"servos.ops.{name}", *argv, **variables)
+
+    def _play(self, playbook: str, *argv: str, **variables: Any) -> Played:
         told = {
             "servos_app": "nodered",
             "servos_rotation_id": "one",
@@ -192,7 +211,7 @@ class NodeRed:
         inventory.write_text(json.dumps({"servos_control": {"hosts": {"control": host}, "vars": told}}))
         home = self.folder / "ansible"
         done = subprocess.run(
-            [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(inventory), f"servos.ops.{name}", *argv],
+            [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(inventory), playbook, *argv],
             env=os.environ | {"ANSIBLE_HOME": str(home), "ANSIBLE_REMOTE_TMP": str(home / "remote"), "NO_COLOR": "1"},
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True, timeout=240, check=False,
         )  # fmt: skip

@@ -26,13 +26,29 @@ COLUMNS = {"ciphertext": "c", "nonce": "n", "tag": "t"}
         ),
         ("act", "ACT_MASTER_KEY", "/etc/act/act.env", "act", "sqlite:////var/lib/act/act.db", "/var/lib/act/rotation"),
         ("provara", "PROVARA_MASTER_KEY", None, None, None, "/var/lib/provara/rotation"),
+        ("nodered", "NODE_RED_CREDENTIAL_SECRET", None, "nodered", None, "/var/lib/nodered/rotation"),
     ],
-    ids=["servos", "act", "provara"],
+    ids=["servos", "act", "provara", "nodered"],
 )
 def test_places_are_those_that_the_pages_name(app, env_var, env_file, service, database, state_dir):
     profile = build_profile(app, None)
     assert (profile.app, profile.env_var, profile.env_file, profile.service) == (app, env_var, env_file, service)
     assert (profile.database, profile.state_dir) == (database, state_dir)
+
+
+def test_node_red_has_one_field_that_nothing_authenticates_and_a_key_of_its_own_beside():
+    profile = build_profile("nodered", None)
+    assert [str(field) for field in profile.unauthenticated()] == [str(field) for field in profile.fields] == ["document.$"]
+    assert profile.rival_key == (".config.runtime.json", "_credentialSecret")
+    assert build_profile("nodered", {"rival_key": None}).rival_key is None
+
+
+@pytest.mark.parametrize(
+    "rival", [".config.runtime.json", {"file": "x"}, {"file": "../x", "member": "y"}, {"file": "x", "member": "y", "more": 1}], ids=repr
+)
+def test_a_rival_key_is_a_file_beside_the_database_and_a_member(rival):
+    with pytest.raises(ProfileError, match="rival_key of the profile is a dictionary with file, a name beside the database, and member"):
+        build_profile("nodered", {"rival_key": rival})
 
 
 def test_servos_finds_its_fields_by_discovery_and_expects_a_canary():
