@@ -91,7 +91,8 @@ molecule: $(VENV)/.test collection
 
 ## apps         real applications from their package registries, rotated by the playbooks and read back by their own code (no part of test)
 apps: $(VENV)/.test collection
-	set -e; for setup in tests/apps/*/setup; do folder=$${setup%/setup}; $$setup $(WORK)/apps/$${folder##*/}; done
+	set -e; for setup in tests/apps/*/setup; do \
+	  folder=$${setup%/setup}; $$setup $(WORK)/apps/$${folder##*/} "$$(readlink -f $(VENV)/bin/python)"; done
 	python -m pytest --ansible-unit-inject-only tests/apps
 
 ## leaks        the most talkative runs that Ansible can do, by both methods, on the oldest and the newest ansible-core: no key and no
@@ -104,11 +105,6 @@ leaks: $(VENV)/.test collection $(WORK)/core-2.18/.made $(WORK)/core-2.19/.made
 leaks-quick: $(VENV)/.test collection
 	tests/lab/engine-up
 	python -m pytest --ansible-unit-inject-only tests/leaks --quick
-
-## apps         applications themselves read their secrets back after a rotation; installs each in .work/apps. Long
-apps: $(VENV)/.test collection
-	for app in tests/apps/*/setup; do "$$app" "$(WORK)/apps/$$(basename "$$(dirname "$$app")")" "$$(readlink -f $(VENV)/bin/python)" || exit 1; done
-	python -m pytest --ansible-unit-inject-only tests/apps
 
 ## bench        figures against their floors in the same run
 bench: $(VENV)/.test collection
