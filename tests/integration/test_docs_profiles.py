@@ -45,7 +45,7 @@ def profile_of(example: dict[str, Any]) -> dict[str, Any]:
 
 def test_no_block_is_left_out() -> None:
     assert {language for language, unused_text in BLOCKS} == {"yaml", "bash"}
-    assert (len(EXAMPLES), len(PLAYBOOKS), len(VARIABLES)) == (18, 1, 4)
+    assert (len(EXAMPLES), len(PLAYBOOKS), len(VARIABLES)) == (19, 1, 4)
     assert len(EXAMPLES) + len(PLAYBOOKS) + len(VARIABLES) == len(YAML)
 
 
