@@ -31,7 +31,7 @@ ctypes.memset(start, 0, end - start)
 class Served(Fernets):
     """The same with a process of its own, which sleeps."""
 
-    def __init__(self, folder: Path, *, is_ini: bool, hides: bool, override: str = "") -> None:
+    def __init__(self, folder: Path, *, is_ini: bool = False, hides: bool = False, override: str = "") -> None:
         super().__init__(folder, LIST_OF_ONE, is_ini=is_ini)
         self.pid_file = folder / "pid"
         script = write(folder / "serve.py", (HIDING if hides else "import time") + textwrap.dedent(f"""

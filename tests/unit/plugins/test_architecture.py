@@ -63,6 +63,9 @@ PURE = {
     "_rotation/profile",
     "_rotation/plan",
     "_rotation/known_profiles",
+    "_rotation/draft_text",
+    "_rotation/sampling",
+    "_rotation/drafting",
     "_rotation/due",
     "_rotation/vault_escrow",
 }
