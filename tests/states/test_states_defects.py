@@ -42,7 +42,7 @@ def names_are_not_made_durable(patch):
 
 
 def content_is_not_made_durable(patch):
-    def write(path, content, *, prepare):
+    def write(path, content, *, prepare, last_look=lambda: None):
         descriptor = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         os.write(descriptor, content)
         os.close(descriptor)
@@ -53,7 +53,7 @@ def content_is_not_made_durable(patch):
 
 
 def files_are_written_in_place(patch):
-    def write(path, content, *, prepare):
+    def write(path, content, *, prepare, last_look=lambda: None):
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         os.write(descriptor, content)
         os.fsync(descriptor)
