@@ -69,7 +69,7 @@ def _swallows_write_error() -> None:
 def _writes_in_place() -> None:
     """Files are written where they lie, so that a kill leaves half of one."""
 
-    def in_place(path: str, content: bytes, *, prepare: Any) -> None:
+    def in_place(path: str, content: bytes, *, prepare: Any, last_look: Any = None) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         os.write(descriptor, content)
         os.fsync(descriptor)
