@@ -197,7 +197,13 @@ def _field(entry: t.Any) -> Field:
 def _require_key_sizes(fields: t.Sequence[Field], size_bytes: int | None) -> None:
     """Refuse a key that a codec cannot take: it would open nothing, and look like a wrong one."""
     for field in fields:
-        wanted = codec_named(field.codec).key_bytes_wanted()
+        codec = codec_named(field.codec)
+        wanted, needed = codec.key_bytes_wanted(), codec.key_bytes_needed()
+        if wanted is None and needed > max(size_bytes or 1, 1):
+            raise ProfileError(
+                f"field {field}: its codec uses {needed} bytes of the key, and derivation of the profile gives "
+                f"{size_bytes or 'any number of'} bytes; correct derivation (bytes), or slice in the codec"
+            )
         if wanted is not None and wanted != size_bytes:
             raise ProfileError(
                 f"field {field}: its codec takes a key of {wanted} bytes, and derivation of the profile gives "

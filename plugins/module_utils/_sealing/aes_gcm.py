@@ -116,6 +116,10 @@ class Codec:
         """Return how many bytes the master key must have, or None where any will do."""
         return _KEY_BYTES
 
+    def key_bytes_needed(self) -> int:
+        """Return how many bytes of the master key are used at least."""
+        return _KEY_BYTES
+
     def renewer(
         self, source: Cipher, target: Cipher, nonce_of: t.Callable[[int], bytes]
     ) -> t.Callable[[t.Any], t.Any]:

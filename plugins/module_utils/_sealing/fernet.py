@@ -55,6 +55,10 @@ class FernetCodec(Codec):
         """Return how many bytes the master key must have, or None where any will do."""
         return None if self._keys.has_derivation else _KEY_BYTES
 
+    def key_bytes_needed(self) -> int:
+        """Return how many bytes of the master key are used at least."""
+        return self._keys.source_bytes_needed
+
     def looks_sealed(self, stored: t.Any) -> bool:
         return self._token(stored) is not None
 

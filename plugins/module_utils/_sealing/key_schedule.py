@@ -40,6 +40,9 @@ class KeySchedule:
         if own:
             own.setdefault("bytes", self._slice[1] if self._slice else (size or 32) + more)
             self._derivation = derivation_of(own, of_values=True)
+            given = self._derivation.size_bytes
+            if self._slice is not None and given is not None and given < self._slice[1]:
+                raise ProfileError(f"slice of a codec's key goes to byte {self._slice[1]}, and its derivation gives {given}; correct bytes")
 
     @property
     def takes_salt(self) -> bool:
@@ -50,6 +53,13 @@ class KeySchedule:
     def has_derivation(self) -> bool:
         """Whether the key is not the master key's bytes as they are."""
         return self._derivation is not None or self._slice is not None
+
+    @property
+    def source_bytes_needed(self) -> int:
+        """Return how many bytes of the master key are used at least."""
+        if self._derivation is not None:
+            return 1
+        return self._slice[1] if self._slice is not None else (self.size or 1) + self._more
 
     def of(self, cipher: Cipher, salt: bytes) -> tuple[bytes | None, bytes]:
         """Return key and what follows it; None where the master key does not give that many bytes."""

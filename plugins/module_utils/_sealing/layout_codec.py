@@ -82,12 +82,19 @@ class LayoutCodec(Codec):
         """Return how many bytes the master key must have, or None where any will do."""
         return None if self._keys.has_derivation else self._keys.size
 
+    def key_bytes_needed(self) -> int:
+        """Return how many bytes of the master key are used at least."""
+        needed = self._keys.source_bytes_needed
+        return needed if self._mac is None else max(needed, self._mac.keys.source_bytes_needed)
+
     def looks_sealed(self, stored: t.Any) -> bool:
         parts = self._layout.split(stored)
         return parts is not None and len(parts["ciphertext"]) >= self._least_ciphertext()
 
     def _least_ciphertext(self) -> int:
-        return self._kind.least_bytes + (self._kind.tag_bytes if "tag" not in self._layout.parts else 0)
+        # Where nothing authenticates, an empty ciphertext comes out as well under one key as under another: it is none.
+        least = self._kind.least_bytes if self.is_authenticated else max(self._kind.least_bytes, 1)
+        return least + (self._kind.tag_bytes if "tag" not in self._layout.parts else 0)
 
     def open(self, cipher: Cipher, stored: t.Any) -> bytes | None:
         parts = self._layout.split(stored)
@@ -121,7 +128,10 @@ class LayoutCodec(Codec):
         else:
             parts["ciphertext"] = sealed
         if self._mac is not None:
-            parts["mac"] = self._mac.over(cipher, parts, self._layout)
+            made = self._mac.over(cipher, parts, self._layout)
+            if made is None:
+                raise ProfileError("the key is too short for the mac of the codec; correct derivation of the profile, or key of the mac")
+            parts["mac"] = made
         return self._layout.join(parts, like)
 
 
@@ -131,6 +141,8 @@ class _Mac:
     def __init__(self, spec: t.Any) -> None:
         if not isinstance(spec, dict) or not isinstance(spec.get("over"), list) or set(spec) - {"hash", "over", "key", "bytes"}:
             raise ProfileError("mac of a codec is a dictionary with over (a list of parts), and perhaps hash, key and bytes")
+        if "ciphertext" not in [str(part).split(":")[0] for part in spec["over"]]:
+            raise ProfileError("over of a mac names the ciphertext: without it nothing of the value would be authenticated")
         self._hash = str(spec.get("hash", "sha256"))
         if self._hash not in ("sha1", "sha256", "sha384", "sha512"):
             raise ProfileError("hash of a mac is one of sha1, sha256, sha384, sha512")
@@ -149,15 +161,18 @@ class _Mac:
             or (name.endswith(":text") and not layout.has_written_parts)
         ]
 
-    def over(self, cipher: Cipher, parts: Parts, layout: Layout) -> bytes:
-        """Return the code of the parts."""
+    def over(self, cipher: Cipher, parts: Parts, layout: Layout) -> bytes | None:
+        """Return the code of the parts; None where the master key does not give a key for it, which must not become an empty one."""
         key, unused_nonce = self.keys.of(cipher, parts.get("salt", b""))
+        if not key:
+            return None
         message = b"".join(layout.as_written(name[:-5], parts) if name.endswith(":text") else parts[name] for name in self._over)
-        return hmac.new(key or b"", message, self._hash).digest()[: self.size]
+        return hmac.new(key, message, self._hash).digest()[: self.size]
 
     def fits(self, cipher: Cipher, parts: Parts, layout: Layout) -> bool:
         """Tell whether the code in the parts is that of the parts."""
-        return hmac.compare_digest(self.over(cipher, parts, layout), parts["mac"])
+        made = self.over(cipher, parts, layout)
+        return made is not None and hmac.compare_digest(made, parts["mac"])
 
 
 def codec_of(spec: t.Mapping[str, t.Any]) -> Codec:

@@ -160,6 +160,9 @@ def test_what_looks_sealed_in_a_column_of_blobs_is_foreign(rotation, make_databa
 WRONG = {
     "a key of another size": (dict(profile({"cipher": "aes-128-gcm", "layout": ["nonce", "ciphertext"]})), "takes a key of 16 bytes"),
     "a key of any size": (dict(profile(BOX), derivation={"kdf": "raw", "text": "utf8"}), "gives any number of bytes"),
+    "a slice beyond the key": (
+        profile({"cipher": "aes-256-gcm", "layout": ["nonce", "ciphertext"], "key": {"slice": [32, 64]}}), "uses 64 bytes of the key"
+    ),
     "a place in JSON without proof": (profile(CBC, path="$.x"), "does not authenticate"),
     "parts without their columns": (profile({"cipher": "aes-256-gcm", "columns": ["ciphertext", "nonce"]}), "needs columns with"),
     "a derivation that is none": (dict(profile(BOX), derivation={"kdf": "magic"}), "kdf, one of"),

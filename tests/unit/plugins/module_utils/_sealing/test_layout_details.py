@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 import os
 
 import pytest
@@ -107,6 +108,30 @@ def test_a_slice_of_the_master_key():
     assert codec.open(Cipher(KEY), gcm_of(KEY[:16])) is None
 
 
+SPLIT = {
+    "cipher": "aes-256-cbc", "layout": ["nonce", "ciphertext", "mac"], "key": {"slice": [0, 32]},
+    "mac": {"over": ["nonce", "ciphertext"], "key": {"slice": [32, 64]}},
+}
+
+
+def test_a_key_too_short_for_the_mac_makes_no_mac_under_an_empty_one():
+    codec = codec_of(**SPLIT)
+    iv, sealed = bytes(16), layouts.cbc(KEY, bytes(16), b"forged")
+    forged = base64.b64encode(iv + sealed + hmac.new(b"", iv + sealed, "sha256").digest()).decode()
+    assert codec.key_bytes_needed() == 64
+    assert codec.open(Cipher(KEY), forged) is None
+    with pytest.raises(ProfileError, match="too short for the mac"):
+        codec.seal(Cipher(KEY), b"v", os.urandom)
+    assert codec.open(Cipher(KEY + NEW), codec.seal(Cipher(KEY + NEW), b"v", os.urandom)) == b"v"
+
+
+def test_an_empty_ciphertext_without_authentication_is_not_sealed():
+    codec = codec_of(cipher="aes-256-ctr", layout=["nonce", "ciphertext"], oracle="utf8")
+    stored = codec.seal(Cipher(KEY), b"", os.urandom)
+    assert not codec.looks_sealed(stored)
+    assert codec.open(Cipher(KEY), stored) is None
+
+
 def test_a_derived_key_has_the_size_that_the_cipher_takes():
     codec = codec_of(cipher="aes-128-gcm", layout=["nonce", "ciphertext"], encoding="hex", key={"kdf": "sha256"})
     assert codec.open(Cipher(KEY), gcm_of(hashlib.sha256(KEY).digest()[:16])) == b"v"
@@ -150,11 +175,16 @@ def test_a_pattern_must_fit_as_a_whole():
 
 CBC = {"cipher": "aes-256-cbc", "layout": ["nonce", "ciphertext", "mac"]}
 WRONG = {
+    "mac not over the ciphertext": (dict(CBC, mac={"over": ["nonce"]}), "names the ciphertext"),
+    "mac over nothing": (dict(CBC, mac={"over": []}), "names the ciphertext"),
+    "slice beyond what is derived": (
+        dict(CBC, mac={"over": ["ciphertext"]}, key={"kdf": "sha256", "bytes": 32, "slice": [32, 64]}), "goes to byte 64"
+    ),
     "mac no dictionary": (dict(CBC, mac="hmac"), "mac of a codec is a dictionary"),
     "over no list": (dict(CBC, mac={"over": "nonce"}), "mac of a codec is a dictionary"),
     "mac option unknown": (dict(CBC, mac={"over": ["nonce"], "size": 3}), "mac of a codec is a dictionary"),
-    "mac hash unknown": (dict(CBC, mac={"over": ["nonce"], "hash": "md5"}), "hash of a mac"),
-    "mac too long": (dict(CBC, mac={"over": ["nonce"], "bytes": 33}), "at most 32"),
+    "mac hash unknown": (dict(CBC, mac={"over": ["ciphertext"], "hash": "md5"}), "hash of a mac"),
+    "mac too long": (dict(CBC, mac={"over": ["ciphertext"], "bytes": 33}), "at most 32"),
     "no nonce": (dict(CBC, mac={"over": ["ciphertext"]}, nonce_bytes=0), "nonce_bytes of a codec"),
     "huge nonce": (dict(CBC, mac={"over": ["ciphertext"]}, nonce_bytes=1025), "nonce_bytes of a codec"),
     "a truth for a number": (dict(CBC, mac={"over": ["ciphertext"]}, nonce_bytes=True), "nonce_bytes of a codec"),
