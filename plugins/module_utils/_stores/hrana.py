@@ -109,7 +109,7 @@ class Stream:
     def close(self) -> None:
         """Let go of the stream; what it did not commit is undone. Does not fail: the server does the same when it expires."""
         try:
-            if self._baton is not None and self._connection is not None:
+            if self._baton is not None:
                 with contextlib.suppress(StoreError):
                     self._exchange([batch_of([Statement("ROLLBACK")]), {"type": "close"}])
         finally:
@@ -175,6 +175,8 @@ class Stream:
         if reply.length or size > _REPLY_LIMIT_BYTES:
             self._disconnect()
             raise self._unanswered("the connection broke in the middle of the reply" if reply.length else "its reply is too large")
+        if reply.will_close:
+            self._disconnect()  # a proxy lets go after so many requests; the stream is the baton's, and lives on over the next one
         kind = (reply.getheader("Content-Type") or "").split(";")[0].strip().lower()
         return reply.status, kind, b"".join(pieces)
 
@@ -243,7 +245,10 @@ class Stream:
         return self._unanswered(f"it answered {status}")
 
     def _unanswered(self, reason: str) -> _UnansweredError:
-        return _UnansweredError(f"the database {self._server.name} gave no answer that can be used: {reason}")
+        told = f"the database {self._server.name} gave no answer that can be used: {reason}"
+        error = _UnansweredError(f"{told}; {_UNCHANGED}")
+        error.reason = told
+        return error
 
     def _refused(self, error: t.Any) -> StoreError:
         code, told = "", ""
@@ -266,9 +271,7 @@ class Stream:
 class _UnansweredError(StoreLostError):
     """A request went out and no answer came that says what became of it: harmless before a commit."""
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(f"{reason}; {_UNCHANGED}")
-        self.reason = reason
+    reason = ""
 
 
 def _is_busy(error: t.Any) -> bool:

@@ -46,6 +46,7 @@ FAULTS = (
     "base_url",
     "slow",
     "garbage",  # JSON that is no reply
+    "goodbye",  # answered in full, and the connection ended in good order, as a proxy does after so many requests
 )
 
 
@@ -196,6 +197,8 @@ class Handler(BaseHTTPRequestHandler):
             self._drop()
         elif fault == "garbage":
             self._send(200, "application/json", b'["ok"]')
+        elif fault == "goodbye":
+            self._send(200, "application/json", content, {"Connection": "close"})
         else:
             self._send(200, "application/json", content)
 
