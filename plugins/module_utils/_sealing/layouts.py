@@ -236,7 +236,7 @@ class JsonLayout(Layout):
             if text is not None and self._wrapped is not None:
                 text = self._wrapped.decode(text).decode("utf-8")
             document = json.loads(text or "")
-        except ValueError:
+        except (ValueError, RecursionError):  # the latter for brackets in brackets in brackets
             return None
         return document if isinstance(document, dict) else None
 
