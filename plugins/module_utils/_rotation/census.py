@@ -77,6 +77,13 @@ class Census(t.NamedTuple):
             return
         opened, keys = sum(self.sealed.values()), " or ".join(known)
         at = "; ".join(self.foreign_at)
+        ambiguous = sum(counted.ambiguous for counted in self.fields)
+        if ambiguous:
+            raise ForeignValueError(
+                f"{ambiguous} values come out in the right form under more than one key of {keys}, and the cipher does not authenticate, "
+                f"so that nothing tells which is theirs: {at}; nothing was changed; have the application write these values anew, or "
+                "write a stricter oracle into the codec of the profile"
+            )
         if not opened:
             raise ForeignValueError(
                 f"{keys} opens none of the {self.foreign} sealed values ({at} ...): this is not the key of this database; "

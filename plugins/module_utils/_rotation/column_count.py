@@ -21,7 +21,7 @@ FOREIGN_NAMED = 3
 class FieldCount:
     """The values of one field: by the fingerprint that opens them, empty, plain, and those that nothing opens."""
 
-    __slots__ = ("empty", "field", "has_broken_text", "is_declared", "plain", "sealed", "unopened", "unopened_at")
+    __slots__ = ("ambiguous", "empty", "field", "has_broken_text", "is_declared", "plain", "sealed", "unopened", "unopened_at")
 
     def __init__(self, field: Field, *, is_declared: bool) -> None:
         self.field = field
@@ -30,6 +30,7 @@ class FieldCount:
         self.empty = 0
         self.plain = 0
         self.unopened = 0
+        self.ambiguous = 0  # of the unopened: those that take on the right form under more than one key
         self.unopened_at: list[tuple[t.Any, ...]] = []
         self.has_broken_text = False
 
@@ -190,7 +191,9 @@ class ColumnCount:
     def _opens(self, codec: Codec, cell: t.Any) -> str | None:
         order = self._order
         if not codec.is_authenticated:
-            return the_one_that_opens(codec, order, cell)
+            marks = all_that_open(codec, order, cell)
+            self._counted[codec].ambiguous += len(marks) > 1
+            return marks[0] if len(marks) == 1 else None
         for position, (mark, cipher) in enumerate(order):
             if codec.open(cipher, cell) is not None:
                 if position:
@@ -205,10 +208,15 @@ class ColumnCount:
             self.whole.has_broken_text = True
 
 
+def all_that_open(codec: Codec, ciphers: t.Iterable[tuple[str, Cipher]], stored: t.Any) -> list[str]:
+    """Return the keys under which a plaintext of the right form comes out."""
+    return [mark for mark, cipher in ciphers if codec.open(cipher, stored) is not None]
+
+
 def the_one_that_opens(codec: Codec, ciphers: t.Iterable[tuple[str, Cipher]], stored: t.Any) -> str | None:
     """Return the one key under which a plaintext of the right form comes out; None where it is none, or more than one."""
-    marks = [mark for mark, cipher in ciphers if codec.open(cipher, stored) is not None]
+    marks = all_that_open(codec, ciphers, stored)
     return marks[0] if len(marks) == 1 else None
 
 
-__all__ = ("FOREIGN_NAMED", "ColumnCount", "FieldCount", "the_one_that_opens")
+__all__ = ("FOREIGN_NAMED", "ColumnCount", "FieldCount", "all_that_open", "the_one_that_opens")

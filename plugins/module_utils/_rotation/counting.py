@@ -14,7 +14,7 @@ from .._sealing.aes_gcm import Cipher
 from .._sealing.codecs import codec_named
 from .._stores.database import Reader
 from .._stores.shapes import Table
-from .column_count import ColumnCount, FieldCount, the_one_that_opens
+from .column_count import ColumnCount, FieldCount, all_that_open
 from .profile import Field, Profile
 
 
@@ -40,10 +40,11 @@ class _Group:
         stored = tuple([cells[position] for position in self.positions])
         counted = self.counted
         if not self._codec.is_authenticated:
-            sole = the_one_that_opens(self._codec, self._order, stored)
-            if sole is not None:
-                counted.sealed[sole] = counted.sealed.get(sole, 0) + 1
+            marks = all_that_open(self._codec, self._order, stored)
+            if len(marks) == 1:
+                counted.sealed[marks[0]] = counted.sealed.get(marks[0], 0) + 1
                 return
+            counted.ambiguous += len(marks) > 1
         for position, (mark, cipher) in enumerate(self._order if self._codec.is_authenticated else ()):
             if self._codec.open(cipher, stored) is not None:
                 if position:

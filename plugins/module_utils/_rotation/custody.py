@@ -15,9 +15,10 @@ import typing as t
 
 from .._errors import KeyFormatError, KeyMissingError, ServiceError
 from .._keys.keyring import ROLES
-from .._keys.material import MasterKey, encoding_for_new_key, generate_key, written_like
+from .._keys.material import MasterKey, written_like
 from .._system import files
 from .backups import list_backups
+from .choosing import choose_key
 from .due import judge_due, written
 from .installation import Installation
 from .observe import Keys, Observation, observe, read_keys
@@ -89,11 +90,8 @@ def stage(
         installation.configuration.require_writable(new_key)
     if escrow is not None:
         escrow.require_means(write=write)
+    fresh = choose_key(installation, keys, active, given=new_key)
     if write:
-        fresh = new_key or generate_key(
-            encoding=encoding_for_new_key(active, installation.key_encoding), entropy=os.urandom,
-            derivation=installation.profile.derivation,
-        )
         if escrow is not None:
             escrow.promise(fresh)
         keyring.write("staged", fresh)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import typing as t
 
-from .._errors import ForeignValueError
+from .._errors import ForeignValueError, ProfileError
 from .._sealing.aes_gcm import Cipher, Codec
 from .._sealing.codecs import BUILT_IN, codec_named
 from .._sealing.json_leaves import may_be_json, replace_leaves, text_of_json
@@ -23,6 +23,8 @@ from .._stores.database import Writer
 from .._stores.shapes import Rewrite, Table
 from .column_count import the_one_that_opens
 from .profile import Field
+
+_TRIES = 100
 
 
 class Tally:
@@ -94,6 +96,9 @@ class Rewrapper:
         renewers = {mark: codec.renewer(cipher, self._target, self._nonce_of) for mark, cipher in self._sources}
         tried, tally = [*self._sources, ("", self._target)], self._tally
 
+        def renewals(mark: str, stored: t.Any) -> t.Iterator[t.Any]:
+            return (renewers[mark](stored) for unused_try in range(_TRIES))
+
         def renewed(stored: t.Any) -> t.Any:
             mark = the_one_that_opens(codec, tried, stored)
             if mark is None:
@@ -101,8 +106,15 @@ class Rewrapper:
             if not mark:
                 tally.kept += 1
                 return stored
+            # What is sealed now must not be taken for a value under an old key either; another nonce makes another chance.
+            sealed = next((new for new in renewals(mark, stored) if the_one_that_opens(codec, tried, new) == ""), None)
+            if sealed is None:
+                raise ProfileError(
+                    "the oracle of a codec lets pass what comes out under a wrong key, so that nothing would tell what was rewrapped; "
+                    "nothing was changed; write a stricter one into the profile"
+                )
             tally.rewrapped[mark] = tally.rewrapped.get(mark, 0) + 1
-            return renewers[mark](stored)
+            return sealed
 
         return renewed
 

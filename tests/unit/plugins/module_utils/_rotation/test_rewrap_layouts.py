@@ -7,12 +7,15 @@
 from __future__ import annotations
 
 import base64
+import datetime
 import hashlib
 import json
 import os
+import sqlite3
 
 import pytest
 from ansible_collections.servos.ops.plugins.module_utils._errors import ForeignValueError, ProfileError, UndeclaredFieldError
+from ansible_collections.servos.ops.plugins.module_utils._rotation import custody
 
 AES = pytest.importorskip("Cryptodome.Cipher.AES")
 padding = pytest.importorskip("Cryptodome.Util.Padding")
@@ -118,9 +121,80 @@ def test_what_opens_under_two_keys_is_decided_for_neither(rotation, make_databas
     before = dump(path)
     seen = rotation.look(path, profile(weak))
     assert (seen.census.sealed, seen.census.foreign) == ({}, 1)
+    with pytest.raises(ForeignValueError, match="right form under more than one key"):
+        seen.require_usable(discover="include", allow_empty=False, canary_required=False)
     with pytest.raises(ForeignValueError):
         rotation.rewrap(path, profile(weak), census=seen.census)
     assert dump(path) == before
+
+
+CTR = {"cipher": "aes-256-ctr", "layout": ["nonce", "ciphertext"], "encoding": "hex", "oracle": "utf8"}
+
+
+def ctr(key, plaintext):
+    iv = os.urandom(16)
+    return (iv + AES.new(key, AES.MODE_CTR, nonce=b"", initial_value=iv).encrypt(plaintext)).hex()
+
+
+def rows_of_pins(count, *, without=()):
+    """Return rows of values so short that many are printable under another key; none under those that are to do without."""
+    for number in range(count):
+        made = iter(lambda: ctr(KEYS["A"], b"42"), None)
+        yield number, next(one for one in made if not any(_is_printable(KEYS[name], one) for name in without)), ""
+
+
+def _is_printable(key, stored):
+    raw = bytes.fromhex(stored)
+    found = AES.new(key, AES.MODE_CTR, nonce=b"", initial_value=raw[:16]).decrypt(raw[16:])
+    try:
+        return all(sign.isprintable() or sign in "\t\r\n" for sign in found.decode())
+    except UnicodeDecodeError:
+        return False
+
+
+def test_what_is_sealed_anew_without_authentication_is_under_one_key_alone(rotation, make_database):
+    path = make_database(TABLE, [(INTO, row) for row in rows_of_pins(200, without="S")])
+    assert rotation.rewrap(path, profile(CTR)).rewrapped == 200
+    seen = rotation.look(path, profile(CTR))
+    assert (sum(seen.census.sealed.values()), seen.census.foreign) == (200, 0)
+
+
+def stage_in(make_installation, path, *, write, new_key=None):
+    installation = make_installation(path, key_bytes=KEYS["A"], profile=profile(CTR))
+    given = installation.parse(new_key.hex(), where="the test") if new_key else None
+    now = datetime.datetime(2026, 6, 1, tzinfo=datetime.timezone.utc)
+    try:
+        done = custody.stage(
+            installation, new_key=given, rotation_id="r", max_age_days=None, allow_empty=False, now=now, write=write
+        )
+    finally:
+        assert write or installation.keyring.read("staged") is None
+    return done["changed"], installation.keyring.read("staged")
+
+
+@pytest.mark.parametrize("write", [True, False], ids=["run", "check"])
+def test_a_key_that_values_would_be_mistaken_under_is_not_staged(make_installation, make_database, write):
+    path = make_database(TABLE, [(INTO, row) for row in rows_of_pins(300)])
+    with pytest.raises(ForeignValueError, match="too short for their form to tell; nothing was changed"):
+        stage_in(make_installation, path, write=write)
+    assert make_installation(path).keyring.read("staged") is None
+    with pytest.raises(ForeignValueError, match="give another key"):
+        stage_in(make_installation, path, write=write, new_key=KEYS["X"])
+
+
+def test_a_key_is_made_that_no_value_is_mistaken_under(rotation, make_installation, make_database):
+    path = make_database(TABLE, [(INTO, row) for row in rows_of_pins(3)])
+    changed, staged = stage_in(make_installation, path, write=True)
+    assert changed
+    assert not any(_is_printable(staged.reveal_bytes(), row) for row in _stored(path))
+
+
+def _stored(path):
+    connection = sqlite3.connect(path)
+    try:
+        return [row[0] for row in connection.execute("SELECT secret FROM t")]
+    finally:
+        connection.close()
 
 
 def _has_padding(key, stored):
