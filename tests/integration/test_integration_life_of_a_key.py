@@ -252,9 +252,10 @@ def test_a_backup_that_is_no_good_is_not_restored(servos: Servos, prepare: Calla
 
 
 def test_backups_past_their_time_go_but_never_the_newest(servos: Servos) -> None:
-    old = servos.backup(retention_days=-1)["backup"]["path"]
+    old = servos.backup(retention_days=0)["backup"]["path"]
+    time.sleep(1.1)  # times are noted in whole seconds
     assert not servos.backup(state="pruned").changed
-    newest = servos.backup(retention_days=-1)
+    newest = servos.backup(retention_days=0)
     assert old in newest["removed"] + servos.backup(state="pruned")["removed"]
     assert not os.path.exists(old)
     rotated(servos)
