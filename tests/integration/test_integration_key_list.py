@@ -133,6 +133,20 @@ def test_blanks_around_the_separator_belong_to_no_key(plain: Fernets) -> None:
     plain.assert_all_under(FIRST)
 
 
+@pytest.mark.parametrize("separator", [";", "|", " "], ids=["semicolon", "bar", "blank"])
+def test_a_list_whose_separator_needs_quotes_comes_back_as_it_was_written(tmp_path: Path, separator: str) -> None:
+    listed = Fernets(tmp_path / "host")
+    written = listed.text_with(f'"{FIRST}{separator}{SECOND}"')
+    listed.config.write_text(written)
+    profile = {"key_list": separator}
+    assert listed.stage(profile=profile)["rotation_pending"]
+    assert listed.rotate(profile=profile)["rewrapped"] == 17
+    done = listed.back(profile=profile)
+    assert not done.failed, done.msg
+    assert listed.config.read_text() == written
+    listed.assert_all_under(FIRST)
+
+
 # Refused
 
 

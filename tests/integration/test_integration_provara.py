@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,40 @@ def test_an_env_file_is_swapped(provara: Provara) -> None:
     assert done["steps"] == ["rewrap", "swap"]
     assert env_file.read_bytes() == f"PORT=3000\r\nPROVARA_MASTER_KEY='{NEW_TEXT}'\r\n".encode()
     assert_right(provara, provara.new_key, provara.old_key)
+
+
+RETURNING = {
+    "words": '"correct horse battery staple"', "signs": "'a $strange; \"one\" # for most readers'", "none": "semi;colon|bar-and-more",
+}
+
+
+@pytest.mark.parametrize("quoted", RETURNING.values(), ids=RETURNING)
+def test_an_old_key_that_stood_in_quotes_comes_back_into_them(provara: Provara, quoted: str) -> None:
+    text = quoted.strip("'\"")
+    phrase = write(provara.folder / "phrase.key", text + "\n")
+    assert provara.rotate(new_key_file=str(phrase))["rewrapped"] == 132
+    shutil.rmtree(provara.state_dir)
+    written = f"PROVARA_MASTER_KEY={quoted}\n"
+    env_file = write(provara.folder / ".env", written)
+    told = {"env_file": str(env_file), "old_key_file": None, "until": "swapped"}
+    assert provara.rotate(**told)["steps"] == ["rewrap", "swap"]
+    taken_back = provara.rotate(direction="back", **told | {"new_key_file": None})
+    assert not taken_back.failed, taken_back.msg
+    assert env_file.read_text() == written
+    assert_right(provara, phrase, provara.new_key)
+
+
+def test_an_old_key_whose_quotes_are_gone_is_refused_before_the_data_is_touched(provara: Provara) -> None:
+    phrase = write(provara.folder / "phrase.key", "a $strange one\n")
+    assert provara.rotate(new_key_file=str(phrase))["rewrapped"] == 132
+    shutil.rmtree(provara.state_dir)
+    env_file = write(provara.folder / ".env", "PROVARA_MASTER_KEY='a $strange one'\n")
+    told = {"env_file": str(env_file), "old_key_file": None, "until": "swapped"}
+    assert provara.rotate(**told)["steps"] == ["rewrap", "swap"]
+    write(env_file, f"PROVARA_MASTER_KEY={NEW_TEXT}\n")
+    before = provara.snapshot()
+    assert_refused(provara.rotate(direction="back", **told | {"new_key_file": None}), "PROVARA_MASTER_KEY", "nothing was changed")
+    assert {k: v for k, v in provara.snapshot().items() if "lock" not in k} == {k: v for k, v in before.items() if "lock" not in k}
 
 
 def test_a_new_key_that_no_env_file_can_hold_is_refused_before_the_data_is_touched(provara: Provara) -> None:

@@ -72,21 +72,33 @@ class EnvFile:
         """List the variables that are set, in the order of the file."""
         return list(dict.fromkeys(assignment.name for assignment in self._assignments))
 
-    def replaced(self, name: str, new_value: str, *, duplicates: str, where: str) -> bytes:
+    def replaced(self, name: str, new_value: str, *, duplicates: str, where: str, is_returning: bool = False) -> bytes:
         """Return the file with the value in force replaced, and every other assignment of the variable taken out.
 
         Comments, order, quotes, C(export), spacing and line ends stay as they are.
 
+        Args:
+            is_returning: the value stood here before, and its readers took it; then it need only be what is read between the quotes.
+
         Raises:
             EnvFileError: as C(value_of), or the value cannot be written the same way for every reader.
         """
-        require_plain(name, new_value)
         kept = self._in_force(name, duplicates=duplicates, where=where)
-        text = self._text[: kept.start] + new_value + self._text[kept.end :]
+        if not is_returning or not self._can_hold(kept, new_value):
+            require_plain(name, new_value)
+        text = self._text[: kept.start] + _encoded(new_value) + self._text[kept.end :]
         for other in reversed([a for a in self._assignments if a.name == name and a is not kept]):
             # In force is the last one, so all others lie before it and cutting them leaves no span wrong.
             text = text[: other.line_start] + text[other.line_end :]
         return text.encode("latin-1")
+
+    def _can_hold(self, kept: Assignment, value: str) -> bool:
+        """Tell whether a value can stand in the place of another one, and be read as it is written."""
+        quote = self._text[kept.end : kept.end + 1]
+        special = {"'": "'", '"': '"\\$`'}.get(quote, "'\"\\$`#~")
+        if not value or any(sign in special or not sign.isprintable() for sign in value):
+            return False
+        return bool(quote in _QUOTES and quote) or value == value.strip()
 
     def _in_force(self, name: str, *, duplicates: str, where: str) -> Assignment:
         found = [a for a in self._assignments if a.name == name]
@@ -114,6 +126,11 @@ def require_plain(name: str, value: str) -> None:
             f"the new value of {name} has characters that env file readers disagree on; nothing was changed; "
             "use a key in hex or Base64, or letters, digits and + / = _ . , : @ % - only"
         )
+
+
+def _encoded(text: str) -> str:
+    """Turn a text into its Latin-1 view."""
+    return text.encode("utf-8", "surrogateescape").decode("latin-1")
 
 
 def _decoded(latin: str) -> str:

@@ -77,15 +77,19 @@ class IniFile:
         """
         return self._in_force(name, duplicates=duplicates, where=where).value.encode("latin-1").decode("utf-8", "surrogateescape")
 
-    def replaced(self, name: str, new_value: str, *, duplicates: str, where: str) -> bytes:
+    def replaced(self, name: str, new_value: str, *, duplicates: str, where: str, is_returning: bool = False) -> bytes:
         """Return the file with the value replaced; comments, order, blanks and line ends stay as they are.
+
+        Args:
+            is_returning: the value stood here before, and its readers took it; then it need only be read as it is written.
 
         Raises:
             EnvFileError: as C(value_of), or the value would not be read as it is written.
         """
-        require_plain_option(name, new_value)
         kept = self._in_force(name, duplicates=duplicates, where=where)
-        return (self._text[: kept.start] + new_value + self._text[kept.end :]).encode("latin-1")
+        if not is_returning or not new_value.isprintable() or new_value != new_value.strip() or set(new_value) & set("%$~"):
+            require_plain_option(name, new_value)
+        return (self._text[: kept.start].encode("latin-1") + new_value.encode("utf-8") + self._text[kept.end :].encode("latin-1"))
 
     def _found(self, name: str, section: str) -> list[Option]:
         return [option for option in self._options if option.section == section and option.name == name.lower()]

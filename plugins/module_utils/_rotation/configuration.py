@@ -100,19 +100,41 @@ class Configuration:
     def _is_list(self, text: str) -> bool:
         return self._separator is not None and self._separator in text
 
-    def write(self, key: MasterKey) -> None:
+    def require_returnable(self, key: MasterKey) -> None:
+        """Refuse to take back a key that cannot stand in the file again, such as one whose quotes somebody has taken away.
+
+        Raises:
+            EnvFileError: naming the variable.
+        """
+        self._changed(self.content(), self._text_of(key), is_returning=True)
+
+    def write(self, key: MasterKey, *, is_returning: bool = False) -> None:
         """Put a key in force; every other byte, owner, mode and context stay.
 
         A list that it replaces is kept before; a key that stood at the head of a list that is kept goes back with that list.
+
+        Args:
+            is_returning: the key stood here before.
         """
-        content, dropped = self.content(), self.dropped_keys()
-        back = [one.reveal_text() for one in dropped] if dropped and dropped[0] == key else [key.reveal_text()]
-        before, after = self._text_in(content), (self._separator or "").join(back)
+        content, after = self.content(), self._text_of(key)
+        before = self._text_in(content)
+        changed = self._changed(content, after, is_returning=is_returning)
         if after != before and self._is_list(before):
             self._kept_list.keep(before)
-        changed = self._read(content).replaced(self._variable, after, duplicates=self._duplicates, where=str(self.path))
         if changed != content:
             self.write_content(changed)
+
+    def _text_of(self, key: MasterKey) -> str:
+        """Return what stands in the file when a key is in force."""
+        dropped = self.dropped_keys()
+        texts = [one.reveal_text() for one in dropped] if dropped and dropped[0] == key else [key.reveal_text()]
+        return (self._separator or "").join(texts)
+
+    def _changed(self, content: bytes, after: str, *, is_returning: bool) -> bytes:
+        read = self._read(content)
+        return read.replaced(
+            self._variable, after, duplicates=self._duplicates, where=str(self.path), is_returning=is_returning
+        )
 
     def write_content(self, content: bytes) -> None:
         """Replace the bytes of the file in one step; owner, mode and context stay."""

@@ -133,9 +133,9 @@ class Installation:
         """Return the active key: the one in force in the env file."""
         return self.configuration.keys()[0]
 
-    def write_env_key(self, key: MasterKey) -> None:
+    def write_env_key(self, key: MasterKey, *, is_returning: bool = False) -> None:
         """Put a key in force in the env file."""
-        self.configuration.write(key)
+        self.configuration.write(key, is_returning=is_returning)
 
     def write_env_content(self, content: bytes) -> None:
         """Replace the env file's bytes in one step; owner, mode and context stay."""

@@ -62,7 +62,7 @@ class Walk:
             raise KeyMissingError("until says more than rewrapped, which needs an env file (env_file)")
         if options.method == "api" and not options.back and self._needs_rewrap(before, target):
             require_api(self._run)
-        self._check_means(self.needs(before, target), before.keys.active)
+        self._check_means(self.needs(before, target), before.keys.active, target)
         return target
 
     def _refuse_third_key(self, before: Observation) -> None:
@@ -77,7 +77,7 @@ class Walk:
             f"another tool; nothing was changed; put one of those keys back into it (they are in {self._run.installation.state_dir})"
         )
 
-    def _check_means(self, steps: t.Sequence[str], active: MasterKey | None) -> None:
+    def _check_means(self, steps: t.Sequence[str], active: MasterKey | None, target: MasterKey) -> None:
         """Refuse now what would fail in the window: no room, a file that cannot be swapped, a service that is not well."""
         installation, options = self._run.installation, self._run.options
         if "rewrap" in steps:
@@ -93,6 +93,8 @@ class Walk:
         if "swap" in steps:
             files.require_replaceable(str(installation.env_file))
             installation.configuration.require_swappable_list()
+            if options.back:
+                installation.configuration.require_returnable(target)
         service = installation.service() if steps and options.health_url else None
         if service is not None and service.main_pid() is not None and not self._run.is_ready():
             if options.back:

@@ -111,7 +111,7 @@ class Window:
             keyring.write("withdrawn" if self._run.options.back else "previous", keys.active)
         if self._env_before is None:
             self._env_before = self._run.installation.env_content()
-        self._run.installation.write_env_key(target)
+        self._run.installation.write_env_key(target, is_returning=self._run.options.back)
 
     def scrub(self) -> None:
         """Old ciphertext in free pages endangers no value, so a failure here does not undo a rotation; it stays due."""
@@ -167,7 +167,7 @@ class Window:
             if self._env_before is not None and installation.env_content() != self._env_before:
                 installation.write_env_content(self._env_before)
             if installation.env_key() != origin:  # as it was written it is known to work; the keyring may have it in the other encoding
-                installation.write_env_key(origin)
+                installation.write_env_key(origin, is_returning=True)
             self._run.start(service)
         except ServosError as second:
             return type(error)(

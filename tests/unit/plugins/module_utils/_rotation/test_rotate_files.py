@@ -132,7 +132,7 @@ def test_a_rollback_that_was_killed_before_its_swap_goes_on_although_the_staged_
     class Killed(BaseException):
         pass
 
-    def kill(key):
+    def kill(key, **options):
         raise Killed
 
     walk(installation, "S")
