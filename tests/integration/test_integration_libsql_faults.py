@@ -147,6 +147,16 @@ def test_a_transaction_on_such_a_server_is_let_go_of_at_once(provara: LibsqlProv
     assert provara.asked()[-1] == "ROLLBACK"
 
 
+def test_a_row_that_no_reply_can_hold_is_said_to_be_too_large_and_its_column_can_be_left_out(provara: LibsqlProvara) -> None:
+    provara.sql("CREATE TABLE files (id INTEGER PRIMARY KEY, body BLOB)")
+    try:
+        provara.sql("INSERT INTO files VALUES (1, zeroblob(30000000))")
+        assert_refused(provara.rotate(), "too large", "ignore of the profile", "nothing was changed")
+        assert provara.rotate(profile={"ignore": [{"table": "files", "column": "body"}]})["rewrapped"] == 132
+    finally:
+        provara.sql("DROP TABLE files")
+
+
 def test_a_path_of_the_same_server_is_followed(provara: LibsqlProvara) -> None:
     provara.fault(fault="base_url", base_url=f"{provara.url}/sticky")
     done = provara.rotate()

@@ -172,9 +172,12 @@ class Stream:
         except (OSError, http.client.HTTPException) as error:
             self._disconnect()
             raise self._unanswered(f"the connection broke ({type(error).__name__})") from None
-        if reply.length or size > _REPLY_LIMIT_BYTES:
+        if size > _REPLY_LIMIT_BYTES:
             self._disconnect()
-            raise self._unanswered("the connection broke in the middle of the reply" if reply.length else "its reply is too large")
+            raise self._too_large()
+        if reply.length:
+            self._disconnect()
+            raise self._unanswered("the connection broke in the middle of the reply")
         if reply.will_close:
             self._disconnect()  # a proxy lets go after so many requests; the stream is the baton's, and lives on over the next one
         kind = (reply.getheader("Content-Type") or "").split(";")[0].strip().lower()
@@ -250,6 +253,13 @@ class Stream:
         error.reason = told
         return error
 
+    def _too_large(self) -> StoreError:
+        # Not lost: to ask again would bring the same.
+        return StoreError(
+            f"a reply of the database {self._server.name} is too large, since a single row is; nothing was changed; leave the columns of "
+            "such large contents out, if nothing in them is sealed (ignore of the profile)"
+        )
+
     def _refused(self, error: t.Any) -> StoreError:
         code, told = "", ""
         if isinstance(error, dict):
@@ -260,6 +270,8 @@ class Stream:
                 f"the database {name} let go of the transaction: it had lasted too long while another connection wanted to write, or "
                 f"the server does not keep transactions across requests; {_UNCHANGED}, at a quiet time or with the application stopped"
             )
+        if code == "RESPONSE_TOO_LARGE":
+            return self._too_large()
         if _is_busy(error):
             return StoreBusyError(f"the database {name} is locked by another connection; {_UNCHANGED}")
         told = "".join(character if character.isprintable() else " " for character in told)
