@@ -9,12 +9,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 from ansible_collections.servos.ops.plugins.module_utils._keys.material import parse_key
 from ansible_collections.servos.ops.plugins.module_utils._rotation.holders import find_holders
 
 KEY = os.urandom(32).hex()
+
+
+def environment_of(pid):
+    with open(f"/proc/{pid}/environ", "rb") as stream:
+        return stream.read()
 
 
 @pytest.fixture
@@ -24,7 +30,10 @@ def started():
 
     def start(name, value):
         processes.append(subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env=dict(os.environ, **{name: value})))
-        return processes[-1].pid
+        pid, until = processes[-1].pid, time.monotonic() + 10
+        while name.encode() + b"=" not in environment_of(pid) and time.monotonic() < until:
+            time.sleep(0.01)  # for an instant a process that is being started shows none
+        return pid
 
     yield start
     for process in processes:
