@@ -11,7 +11,7 @@ key_file               the text of the key in force, for unlocking; a rotation r
 config_env_file        an env file with PIKA_ENCRYPTION_PASSWORD, which the server reads at its start, likewise
 staged.key             the key of a rotation under way, in the state directory, until both of the above hold it
 previous.key           the key before the one in force; its backups open with it
-kept-FINGERPRINT.key   keys before that one; removed by hand, when no backup needs them any more
+kept-FINGERPRINT.key   keys before that one, and what else was replaced; removed by hand, when no backup needs them any more
 =====================  ==========================================================================================
 """
 
@@ -20,7 +20,7 @@ from __future__ import annotations
 import os
 import typing as t
 
-from .._errors import EnvFileError, KeyFormatError, KeyMissingError
+from .._errors import EnvFileError, FileError, KeyFormatError, KeyMissingError
 from .._keys.envfile import EnvFile, require_plain
 from .._keys.keyring import Keyring, key_file_text
 from .._keys.material import MasterKey, generate_key, parse_key
@@ -46,6 +46,9 @@ class PikaCustody:
     def clear_leftovers(self) -> None:
         """Destroy what a killed run left of files that it was writing."""
         self.keyring.clear_leftovers()
+        for name in os.listdir(self.state_dir):
+            if name.startswith(f".{_KEPT}"):
+                files.clear_leftover_of(self.keyring.path_of(name[1:].partition(".")[0]))
         for path in filter(None, (self.key_file, self.env_file)):
             files.clear_leftover_of(path)
 
@@ -98,17 +101,42 @@ class PikaCustody:
 
         Raises:
             EnvFileError: readers of env files disagree on its characters.
-            FileError: a file cannot be replaced.
+            FileError: a file cannot be replaced, or made, or has another purpose as well.
         """
-        if key is not None and self.env_key() is not None:
+        if key is not None and self.env_key() not in (None, key):
             require_plain(self.env_var, key.reveal_text())
+        self._require_a_place_of_its_own()
         for path in filter(None, (self.key_file, self.env_file)):
             if os.path.lexists(path):
                 files.require_replaceable(path)
+            elif not os.access(os.path.dirname(os.path.abspath(path)), os.W_OK):
+                raise FileError(
+                    f"there is no {path}, and it cannot be made there; nothing was changed; make its directory, or name another file"
+                )
+
+    def _require_a_place_of_its_own(self) -> None:
+        if self.key_file is None:
+            return
+        place = os.path.realpath(self.key_file)
+        if self.env_file and place == os.path.realpath(self.env_file):
+            raise FileError(
+                f"{self.key_file} is key_file and config_env_file at once, and the key alone would stand in it; nothing was changed; name "
+                "the env file as config_env_file only"
+            )
+        if os.path.dirname(place) == os.path.realpath(self.state_dir):
+            raise FileError(
+                f"{self.key_file} lies in the state directory, where the keys before the one in force are kept; nothing was changed; name "
+                "a key_file outside of it"
+            )
 
     def put_in_force(self, key: MasterKey, *, write: bool) -> list[str]:
-        """Let the env file and the key file hold a key. Returns which of them did not."""
+        """Let the env file and the key file hold a key. Returns which of them did not.
+
+        What they held is kept, if nothing else in the state directory holds it: a backup may need it.
+        """
         changed = []
+        if write:
+            self._keep_replaced(key)
         if self.env_file and self.env_key() is not None and self.env_key() != key:
             changed.append(self.env_file)
             if write:
@@ -125,15 +153,28 @@ class PikaCustody:
                 self.write_key_file(key)
         return changed
 
+    def _keep_replaced(self, key: MasterKey) -> None:
+        kept = [key, self.keyring.read("staged"), self.keyring.read("previous")]
+        for replaced in (self.file_key(), self.env_key()):
+            if replaced is not None and replaced not in kept:
+                self.keyring.write(_KEPT + replaced.fingerprint[3:], replaced)
+
     def write_key_file(self, key: MasterKey) -> None:
-        """Write key_file and come back only when it is on disk; a new one is 0600. One without a line end gets none."""
+        """Write key_file and come back only when it is on disk; a new one is 0600. One without a line end gets none.
+
+        A key that ends in a carriage return gets none either: a reader would take both off.
+        """
         path, content = t.cast("str", self.key_file), key.reveal_text().encode("utf-8")
-        if not os.path.lexists(path):
-            files.write_private_file(path, content + b"\n")
-            return
-        if content.endswith(b"\n") or files.read_file(path, limit_bytes=_LIMIT_BYTES).endswith(b"\n"):
+        is_new = not os.path.lexists(path)
+        ends_line = is_new or content.endswith(b"\n") or files.read_file(path, limit_bytes=_LIMIT_BYTES).endswith(b"\n")
+        if ends_line and not content.endswith(b"\r"):
             content += b"\n"
-        files.replace_file_content(path, content)
+        if is_new:
+            files.write_private_file(path, content)
+        else:
+            files.replace_file_content(path, content)
+        if self.file_key() != key:
+            raise FileError(f"{path} does not hold what was written to it; is its disk sound?")
 
     def keep_previous(self, key: MasterKey) -> None:
         """Make the key that is about to be replaced durable; the one before it gets a name of its own, and is never destroyed."""

@@ -109,6 +109,7 @@ def be_initialized(run: PikaRun) -> Result:
     if status.initialized:
         return _confirm(run, status)
     key = _key_to_begin_with(run)
+    run.custody.require_writable(None)
     run.doubt([key])
     with run.session():
         run.require_leader()

@@ -72,13 +72,57 @@ def test_a_key_is_put_in_force_in_both_places_and_nothing_else_changes(custody, 
 
 
 @pytest.mark.parametrize(
-    ("before", "text", "after"), [("old", "new", "new"), ("old\n", "new", "new\n"), ("old", "new\n", "new\n\n")], ids=ascii
+    ("before", "text", "after"),
+    [
+        (b"old", "new", b"new"),
+        (b"old\n", "new", b"new\n"),
+        (b"old", "new\n", b"new\n\n"),
+        (b"old\n", "new\r", b"new\r"),
+        (None, "new\r", b"new\r"),
+        (None, "new", b"new\n"),
+    ],
+    ids=ascii,
 )
 def test_a_key_file_reads_back_as_the_key_that_was_written(custody, tmp_path, before, text, after):
-    (tmp_path / "server.key").write_text(before)
+    (tmp_path / "server.key").unlink()
+    if before is not None:
+        (tmp_path / "server.key").write_bytes(before)
     custody.write_key_file(key(text))
-    assert (tmp_path / "server.key").read_text() == after
+    assert (tmp_path / "server.key").read_bytes() == after
     assert custody.file_key() == key(text)
+
+
+def test_a_key_that_is_replaced_is_kept_unless_it_is_kept_already(custody, tmp_path):
+    (tmp_path / "server.key").write_text("another\n")
+    custody.keep_previous(key("old"))
+    custody.put_in_force(key("new"), write=True)
+    assert custody.kept() == [key("another").fingerprint]
+    assert parse_text((tmp_path / "state" / f"kept-{key('another').fingerprint[3:]}.key").read_text(), where="it") == key("another")
+    custody.put_in_force(key("newer"), write=False)
+    assert len(custody.kept()) == 1
+
+
+def test_what_a_kill_left_of_a_key_that_was_to_be_kept_is_destroyed(custody, tmp_path):
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / ".kept-0123456789abcdef.key.servos-ops-new").write_text("hal")
+    custody.clear_leftovers()
+    assert list((tmp_path / "state").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [("pika.env", "at once"), ("link", "at once"), ("state/previous.key", "state directory"), ("nowhere/server.key", "cannot be made")],
+)
+def test_a_place_that_is_none_for_a_key_is_told_before_anything_is_done(custody, tmp_path, place, words):
+    os.symlink("pika.env", str(tmp_path / "link"))
+    custody.key_file = str(tmp_path / place)
+    with pytest.raises(FileError, match=words):
+        custody.require_writable(None)
+
+
+def test_a_key_that_the_env_file_holds_already_need_not_be_written(custody, tmp_path):
+    (tmp_path / "pika.env").write_text("PIKA_ENCRYPTION_PASSWORD='two words'\n")
+    custody.require_writable(key("two words"))
 
 
 def test_no_key_before_the_previous_one_is_ever_destroyed(custody):
