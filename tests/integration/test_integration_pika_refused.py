@@ -361,6 +361,18 @@ def test_a_key_that_was_sent_is_kept_until_the_disk_was_asked(make_pika_site: Ma
     assert site.pika.unlock(site.key_text()).status == 200 and site.pika.unlock(OLD).status == 403
 
 
+def test_a_server_that_says_so_and_was_not_rotated(make_pika_site: Make) -> None:
+    """What is put into files then would keep the server locked from its next start on."""
+    site = make_pika_site(env_key=OLD, faults="rotate_reply=untrue*1")
+    outcome = site.rotate(rotation_id="1")
+    assert outcome.failed and "does not open it" in outcome.msg
+    assert site.env_file is not None
+    assert site.key_text() == OLD and f'"{OLD}"' in site.env_file.read_text()
+    assert site.keyring().keys() == {"previous", "staged"}
+    assert not site.rotate(rotation_id="1").failed
+    assert site.pika.unlock(site.key_text()).status == 200 and site.pika.unlock(OLD).status == 403
+
+
 @pytest.mark.parametrize(
     ("nth", "manner"), [*((nth, "drop-after") for nth in range(1, 19)), *((nth, "503-before") for nth in range(2, 19, 4))]
 )

@@ -92,8 +92,23 @@ def _half_done(run: PikaRun, old: MasterKey, new: MasterKey) -> ApiError:
     )  # fmt: skip
 
 
+def require_opened(run: PikaRun, new: MasterKey) -> None:
+    """Believe a server that it was rotated only when the new key opens its disk; until then nothing here is put under that key.
+
+    Raises:
+        ApiError: it does not.
+    """
+    if not unlock(run.pika, new.reveal_text()):
+        raise ApiError(
+            f"{run.pika.url} says that it was rotated, and {new.fingerprint} does not open it: somebody else has rotated it, or it is not "
+            "one server that answers there (a load balancer?); nothing was put in force on this host, and both keys are kept in "
+            f"{run.custody.state_dir}; name one server (url), then run again",
+            pika_answer="wrong_key",
+        )
+
+
 def prove(run: PikaRun, old: MasterKey, new: MasterKey) -> None:
-    """Succeed only if the new key opens the server, the old one does not, and every secret that was set still is.
+    """Succeed only if the old key does not open the server, which the new one was seen to do, and every secret that was set still is.
 
     Raises:
         ApiError: one of these does not hold.
@@ -110,11 +125,9 @@ def prove(run: PikaRun, old: MasterKey, new: MasterKey) -> None:
             f"them again, or restore {note.get('path')} (which opens with {old.fingerprint}), then run again",
             lost_secrets=lost,
         )
-    if not unlock(run.pika, new.reveal_text()):
-        raise ApiError(f"{new.fingerprint} does not open {run.pika.url}; somebody else has rotated it; run again")
     # Counts once with the server's limiter; it must be refused.
     if unlock(run.pika, old.reveal_text()):
         raise ApiError(f"{old.fingerprint} still opens {run.pika.url}: nothing was rotated there, or it was undone; run again")
 
 
-__all__ = ("prove", "resolve", "resume")
+__all__ = ("prove", "require_opened", "resolve", "resume")

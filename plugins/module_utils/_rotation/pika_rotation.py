@@ -34,7 +34,7 @@ from .._keys.material import MasterKey
 from .due import judge_due, written
 from .pika_backups import keep_backup, remove_expired
 from .pika_custody import make_key
-from .pika_outcome import prove, resolve, resume
+from .pika_outcome import prove, require_opened, resolve, resume
 from .pika_run import PikaRun, key_on_disk
 
 # What the record holds of one rotation, from its beginning on.
@@ -197,6 +197,8 @@ def _carry_out(run: PikaRun, plan: _Plan, wish: Wish) -> dict[str, t.Any]:
         resolve(run, old, new, lost)
     elif backup is None:
         resume(run, old, new)
+    else:
+        require_opened(run, new)
     for place in custody.put_in_force(new, write=True):
         run.did(f"put in force in {place}")
     prove(run, old, new)

@@ -268,6 +268,8 @@ class Application:
         if fault == "locked":
             self.keys.lock()
             return self._gate_reply()
+        if fault == "untrue":
+            return json_reply(200, {"message": "server key rotated"})
         self.keys.rotate(body["current_key"], body["new_key"])
         die_at(self.faults, "after")
         if fault and fault.isdigit():

@@ -25,9 +25,9 @@ KNOWN: Mapping[str, tuple[str, ...] | None] = {
     "drop_path": (),
     # Answers of /api/v1/key/rotate that were never written in the code read, for a client to survive. A number is the status of a
     # page that something between client and server gives, after the server did rotate; echo_* quotes the keys and does not; with "locked"
-    # somebody locked the server a moment before.
+    # somebody locked the server a moment before; with "untrue" it says that it was done, and nothing was.
     "rotate_reply": (
-        "html", "empty", "text", "other_message", "not_json", "array", "echo_500", "echo_400", "locked",
+        "untrue", "html", "empty", "text", "other_message", "not_json", "array", "echo_500", "echo_400", "locked",
         "303", "400", "401", "403", "404", "413", "429", "500", "502", "503",
     ),
     "redirect_to": (),
