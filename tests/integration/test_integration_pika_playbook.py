@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,12 +40,16 @@ class Fleet:
     def __init__(self, folder: Path, nodes: list[Pika], *, with_env: bool) -> None:
         folder.mkdir()
         self.folder, self.nodes, self._with_env = folder, dict(zip(("n1", "n2", "n3"), nodes, strict=False)), with_env
-        for name in self.nodes:
-            (folder / name).mkdir()
-            write(folder / name / "server.key", f"{OLD}\n")
-            self._write_restart(name)
+        for name, node in list(self.nodes.items()):
+            self.add(name, node, key=OLD)
 
-    def _write_restart(self, name: str) -> None:
+    def add(self, name: str, node: Pika, *, key: str) -> None:
+        self.nodes[name] = node
+        (self.folder / name).mkdir()
+        write(self.folder / name / "server.key", f"{key}\n")
+        self.write_restart(name)
+
+    def write_restart(self, name: str) -> None:
         node, pid_file = self.nodes[name], self.folder / name / "pid"
         assert node.process is not None
         write(pid_file, str(node.process.pid))
@@ -189,6 +194,48 @@ def test_nothing_is_rotated_while_a_node_does_not_answer(three: tuple[PikaCluste
     assert re.search(r"n3\s+did\s+not\s+answer", refused.text)
     assert fleet.key("n1") == OLD
     assert made.nodes[0].is_all_under("old")
+
+
+def test_a_follower_that_started_locked_with_the_key_of_before_is_given_the_new_one(three: tuple[PikaCluster, Fleet]) -> None:
+    made, fleet = three
+    node = made.nodes[2]
+    node.stop()
+    assert fleet.play(servos_pika_rotation_id="1", servos_pika_allow_missing=True).code != 0
+    assert fleet.key("n1") == fleet.env_key("n2") != OLD == fleet.env_key("n3")
+    node.start()
+    node.wait_until(lambda report: report["leader"] is not None)
+    wait_for_status(node, 500)  # it has the leader's data now, and the key of before in its memory
+    node.restart()
+    made.wait_leader()
+    fleet.write_restart("n3")
+    assert node.status() == {"initialized": True, "unlocked": False}
+    again = fleet.play(servos_pika_rotation_id="1")
+    assert again.code == 0, again.text
+    assert (fleet.restarts("n3"), again.stats("n1")["changed"], again.stats("n2")["changed"]) == (1, 0, 0)
+    assert fleet.env_key("n3") == fleet.key("n3") == fleet.key("n1")
+    assert node.status()["unlocked"]
+
+
+def test_a_locked_server_of_its_own_beside_a_cluster_is_not_given_its_key(cluster: tuple[PikaCluster, Fleet], tmp_path: Path) -> None:
+    made, fleet = cluster
+    alone = Pika(tmp_path / "alone", config_password="a key of its own")
+    try:
+        alone.start()
+        fleet.add("n3", alone, key="a key of its own")
+        refused = fleet.play(servos_pika_rotation_id="1")
+        assert refused.code != 0
+        assert re.search(r"n3\s+does\s+not\s+say\s+whether\s+it\s+leads", refused.text)
+        assert (fleet.key("n3"), fleet.env_key("n3"), fleet.key("n1")) == ("a key of its own", "a key of its own", OLD)
+    finally:
+        alone.stop()
+
+
+def wait_for_status(node: Pika, status: int) -> None:
+    for unused in range(400):
+        if node.send("GET", "/api/v1/key/status").status == status:
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"it did not answer {status}")
 
 
 def test_one_server_is_unlocked_by_the_playbook_and_rotated_by_it(single: Fleet) -> None:
