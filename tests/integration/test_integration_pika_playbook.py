@@ -217,7 +217,7 @@ def test_a_follower_that_started_locked_with_the_key_of_before_is_given_the_new_
 
 
 def test_a_locked_server_of_its_own_beside_a_cluster_is_not_given_its_key(cluster: tuple[PikaCluster, Fleet], tmp_path: Path) -> None:
-    made, fleet = cluster
+    unused_cluster, fleet = cluster
     alone = Pika(tmp_path / "alone", config_password="a key of its own")
     try:
         alone.start()
