@@ -440,8 +440,16 @@ def test_a_server_that_somebody_locked_meanwhile_stays_locked(make_pika_site: Ma
     refused(site, outcome, "503", "locked")
     assert (outcome["pika_answer"], asked(site).count(UNLOCK)) == ("locked", 1)
     assert not site.pika.status()["unlocked"]
+    # It was sent, and another server behind the same address may have taken it.
+    assert list(site.keyring()) == [f"kept-{kept_mark(site)[3:]}", "previous"]
     assert site.rotate(rotation_id="1").failed
     assert not site.rotate(rotation_id="1", unlock_first=True).failed
+
+
+def kept_mark(site: PikaSite) -> str:
+    """Return the fingerprint of the one key that is kept."""
+    (text,) = [text for role, text in site.keyring().items() if role.startswith("kept-")]
+    return mark(text)
 
 
 def test_two_runs_at_once_rotate_once(pika_site: PikaSite) -> None:

@@ -183,6 +183,10 @@ class PikaCustody:
             files.rename_file(self.keyring.path_of("previous"), self.keyring.path_of(_KEPT + earlier.fingerprint[3:]))
         self.keyring.write("previous", key)
 
+    def keep_staged(self, key: MasterKey) -> None:
+        """Let the staged key be none of a rotation under way, and be kept all the same."""
+        files.rename_file(self.keyring.path_of("staged"), self.keyring.path_of(_KEPT + key.fingerprint[3:]))
+
     def kept(self) -> list[str]:
         """List the fingerprints of the keys before the previous one."""
         names = os.listdir(self.state_dir) if os.path.isdir(self.state_dir) else []

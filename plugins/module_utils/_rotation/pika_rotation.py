@@ -190,7 +190,11 @@ def _carry_out(run: PikaRun, plan: _Plan, wish: Wish) -> dict[str, t.Any]:
         if not plan.is_under_way and (not is_asked or _is_still_under(run, old, error)):
             # As if it had never been begun: its id is not one that was done.
             keyring.remember(**{name: earlier.get(name) for name in _OF_ONE_ROTATION})
-            keyring.destroy("staged")
+            if is_asked and error.facts.get("pika_answer") == "locked":
+                # Nobody saw the disk since it was sent: who has several servers behind one address, or repeats a request, may have used it.
+                custody.keep_staged(new)
+            else:
+                keyring.destroy("staged")
             run.steps.remove("stage")
         raise
     if lost is not None:
