@@ -141,7 +141,7 @@ class _Mac:
     def __init__(self, spec: t.Any) -> None:
         if not isinstance(spec, dict) or not isinstance(spec.get("over"), list) or set(spec) - {"hash", "over", "key", "bytes"}:
             raise ProfileError("mac of a codec is a dictionary with over (a list of parts), and perhaps hash, key and bytes")
-        if "ciphertext" not in [str(part).split(":")[0] for part in spec["over"]]:
+        if "ciphertext" not in [str(part).partition(":")[0] for part in spec["over"]]:
             raise ProfileError("over of a mac names the ciphertext: without it nothing of the value would be authenticated")
         self._hash = str(spec.get("hash", "sha256"))
         if self._hash not in ("sha1", "sha256", "sha384", "sha512"):
