@@ -49,13 +49,19 @@ options:
     description:
       - URL of the database. V(sqlite:////absolute/path) is a file, which is never created, and V(json:////absolute/path) a JSON file;
         V(libsql://host) (as well C(https://), C(wss://), and to this host only C(http://), C(ws://) and C(libsql://...?tls=0)) is a
-        libSQL server such as sqld or Turso.
-      - A token does not belong into it, see O(database_token_file).
+        libSQL server such as sqld or Turso. V(postgresql://user@host:5432/name?sslmode=verify-full) is a PostgreSQL server from 12 on,
+        with the options of libpq; to other hosts TLS is asked for unless C(sslmode) says otherwise. It needs psycopg 3 on the host.
+      - A token or a password does not belong into it, see O(database_token_file) and O(database_password_file).
       - For ServOS and ACT the default is the one in C(/var/lib); the others have none.
     type: str
   database_token_file:
     description:
       - A file on the managed host that holds the token of a libSQL server. It is read for each connection, so that it can be renewed.
+    type: path
+  database_password_file:
+    description:
+      - A file on the managed host that holds the password of the role at a PostgreSQL server, in one line. Without it libpq looks for
+        C(~/.pgpass), a service file or a socket by itself.
     type: path
   env_file:
     description:

@@ -18,6 +18,7 @@ def installation_options() -> dict[str, t.Any]:
         "profile": {"type": "dict"},
         "database": {"type": "str"},
         "database_token_file": {"type": "path", "no_log": False},
+        "database_password_file": {"type": "path", "no_log": False},
         "env_file": {"type": "path"},
         "env_var": {"type": "str"},
         "env_duplicates": {"type": "str", "choices": ["fail", "last_wins"], "default": "fail"},

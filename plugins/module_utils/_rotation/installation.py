@@ -53,6 +53,7 @@ class Installation:
         self.key_encoding: str = options.get("key_encoding") or "auto"
         self.database_url: str | None = options.get("database") or self.profile.database
         self.database_token_file: str | None = options.get("database_token_file") or None
+        self.database_password_file: str | None = options.get("database_password_file") or None
         self.state_dir: str = options.get("state_dir") or self.profile.state_dir
         self.keyring = Keyring(self.state_dir, derivation=self.profile.derivation)
         self.kept_list = KeptList(self.state_dir)
@@ -71,7 +72,7 @@ class Installation:
         """Return where the database is, or should be."""
         if not self.database_url:
             raise ProfileError(f"the profile {self.profile.app} has no database of its own; name one (database)")
-        return place_of(self.database_url, token_path=self.database_token_file)
+        return place_of(self.database_url, token_path=self.database_token_file, password_path=self.database_password_file)
 
     def database(self) -> Database:
         """Return the store.

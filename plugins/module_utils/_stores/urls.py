@@ -13,6 +13,9 @@ from .database import Database, Place, SnapshotForm
 from .json_file import JsonFile, JsonSnapshots
 from .libsql_server import LibsqlServer
 from .libsql_url import SCHEMES, server_of
+from .postgres_server import PostgresServer
+from .postgres_url import SCHEMES as POSTGRES_SCHEMES
+from .postgres_url import address_of
 from .sqlite_file import SqliteFile, SqliteSnapshots
 
 _JSON = "json:"
@@ -20,16 +23,19 @@ _JSON = "json:"
 _FORMS: dict[str, SnapshotForm] = {form.suffix: form for form in (SqliteSnapshots(), JsonSnapshots())}
 
 
-def place_of(url: str, *, token_path: str | None = None) -> Place:
+def place_of(url: str, *, token_path: str | None = None, password_path: str | None = None) -> Place:
     """Return where the database of a URL is, whether there is one or not.
 
     Args:
-        url: V(libsql://host) or V(https://host) of a server, else see C(path_of).
-        token_path: the file with the server's token, if it asks for one.
+        url: V(postgresql://user@host/name), V(libsql://host) or V(https://host) of a server, else see C(path_of).
+        token_path: the file with a libSQL server's token, if it asks for one.
+        password_path: the file with the password of the role at a PostgreSQL server, if libpq does not find it by itself.
 
     Raises:
-        StoreError: the URL is not understood, names a relative path, or holds a token.
+        StoreError: the URL is not understood, names a relative path, or holds a token or password.
     """
+    if url.partition("://")[0] in POSTGRES_SCHEMES:
+        return PostgresServer(address_of(url), password_path)
     if url.partition("://")[0] in SCHEMES:
         return LibsqlServer(server_of(url), token_path)
     return JsonFile(path_of(url)) if url.startswith(_JSON) else SqliteFile(path_of(url))
@@ -64,8 +70,8 @@ def path_of(url: str) -> str:
     scheme, separator, rest = url.partition(":")
     if not separator or scheme not in ("sqlite", "file", "json"):
         raise StoreError(
-            f"the database URL of scheme {scheme!r} is not supported; use sqlite:////absolute/path, json:////absolute/path or "
-            "libsql://host (database)"
+            f"the database URL of scheme {scheme!r} is not supported; use postgresql://user@host/name, sqlite:////absolute/path, "
+            "json:////absolute/path or libsql://host (database)"
         )
     if scheme == "json" and rest.startswith("//"):  # nobody writes a relative one with three slashes, so they say as much as four
         host, unused_slash, path = rest[2:].partition("/")
