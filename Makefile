@@ -19,7 +19,7 @@ export NO_COLOR := 1
 export ANSIBLE_COLLECTIONS_PATH := $(WORK)/collections
 export ANSIBLE_HOME := $(WORK)/ansible
 
-.PHONY: help demo test lint sanity unit states integration libsql reference faults faults-controller faults-quick leaks leaks-quick molecule bench \
+.PHONY: help demo test lint sanity unit states integration libsql reference faults faults-controller campaigns faults-quick leaks leaks-quick molecule bench \
 	apps build collection tree clean
 
 help:
@@ -71,7 +71,11 @@ libsql: $(VENV)/.test collection
 ## faults       stop a rotation everywhere and in every way, and judge; ARGS go to tests/faults/faults.py. Long
 faults: $(VENV)/.test collection
 	python tests/faults/faults.py $(ARGS)
-	$(if $(ARGS),,$(MAKE) faults-controller)
+	$(if $(ARGS),,$(MAKE) faults-controller campaigns)
+
+## campaigns    all that breaks one request after the other, of which integration runs every third
+campaigns: $(VENV)/.test collection
+	SERVOS_CAMPAIGNS=1 python -m pytest --ansible-unit-inject-only $(SIDE_BY_SIDE) -m campaign tests/integration
 
 ## faults-controller  the same for the controller of a real ansible-playbook
 faults-controller: $(VENV)/.test collection

@@ -50,6 +50,7 @@ def test_the_requests_of_a_rotation_are_those_that_are_broken_below(provara: Lib
     assert (asked.index("RELEASE COMMIT") + 1, len(asked)) == (COMMIT, REQUESTS)
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("moment", ["drop_before", "drop_after"])
 @each_request
 def test_a_connection_that_drops_once(provara: LibsqlProvara, number: int, moment: str) -> None:
@@ -61,6 +62,7 @@ def test_a_connection_that_drops_once(provara: LibsqlProvara, number: int, momen
     assert_finished_by_the_same_command(provara)
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("moment", ["drop_before", "drop_after"])
 @pytest.mark.parametrize("number", [FIRST, BEGIN, *UPDATES, COMMIT, LOOKS_AGAIN])
 def test_a_server_that_stays_away_from_then_on(provara: LibsqlProvara, number: int, moment: str) -> None:
@@ -111,6 +113,7 @@ ANSWERS: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("since", [FIRST, UPDATES[1]], ids=["at first", "while writing"])
 @pytest.mark.parametrize(("wish", "words"), ANSWERS.values(), ids=ANSWERS)
 def test_what_is_no_answer_is_refused(provara: LibsqlProvara, wish: dict[str, Any], words: str, since: int) -> None:
@@ -164,6 +167,7 @@ def test_a_path_of_the_same_server_is_followed(provara: LibsqlProvara) -> None:
     assert provara.is_rotated()
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("number", [BEGIN + 1, *UPDATES, UPDATES[1] + 1, COMMIT])
 @pytest.mark.parametrize("fault", ["expire", "rob"])
 def test_a_transaction_that_the_server_lets_go_of_changes_nothing(provara: LibsqlProvara, fault: str, number: int) -> None:

@@ -198,6 +198,7 @@ def test_settings_that_hold_secrets_before_there_is_a_key(make_pika_site: Make) 
 # -- who asks
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("who", [PLAIN, "token"])
 def test_a_caller_without_the_capability(make_pika_site: Make, state: str, who: str) -> None:
@@ -278,6 +279,7 @@ PATHS = {
 }  # fmt: skip
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("status", [303, 307])
 @pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
 def test_a_redirect_is_not_followed(make_pika_site: Make, trap: Pika, path: str, status: int) -> None:
@@ -324,6 +326,7 @@ def test_a_login_url_on_another_host_is_not_given_the_password(make_pika_site: M
 # -- answers of another kind
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("reply", ["html", "not_json", "text"])
 def test_a_status_of_another_content_type(make_pika_site: Make, state: str, reply: str) -> None:
@@ -346,6 +349,7 @@ def test_an_answer_that_quotes_the_keys(make_pika_site: Make, reply: str) -> Non
     assert not site.rotate().failed and site.pika.is_all_under("new")
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("reply", ["303", "400", "401", "403", "404", "413", "429", "500", "502", "503"])
 def test_a_key_that_was_sent_is_kept_until_the_disk_was_asked(make_pika_site: Make, reply: str) -> None:
     """Something before the server answers for it; the rotation was done all the same, to a key that exists nowhere else."""
@@ -373,6 +377,7 @@ def test_a_server_that_says_so_and_was_not_rotated(make_pika_site: Make) -> None
     assert site.pika.unlock(site.key_text()).status == 200 and site.pika.unlock(OLD).status == 403
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize(
     ("nth", "manner"), [*((nth, "drop-after") for nth in range(1, 19)), *((nth, "503-before") for nth in range(2, 19, 4))]
 )
@@ -393,6 +398,7 @@ def test_any_request_of_a_rotation_may_be_lost(make_pika_site: Make, nth: int, m
     tidy(site)
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("nth", range(13, 18))
 def test_any_request_of_a_recovery_may_be_lost(make_pika_site: Make, nth: int) -> None:
     """The settings could not be written, and what the run asks to put that right is lost as well."""
@@ -408,6 +414,7 @@ def test_any_request_of_a_recovery_may_be_lost(make_pika_site: Make, nth: int) -
     tidy(site)
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("nth", range(1, 8))
 @pytest.mark.parametrize(
     ("state", "goal"), [("unlocked", True), ("locked", False), ("initialized", True)], ids=["unlocked", "locked", "initialized"]
