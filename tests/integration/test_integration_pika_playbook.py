@@ -240,7 +240,10 @@ def wait_for_status(node: Pika, status: int) -> None:
 
 def test_one_server_is_unlocked_by_the_playbook_and_rotated_by_it(single: Fleet) -> None:
     (pika,) = single.nodes.values()
-    first, second = single.play(servos_pika_state="unlocked"), single.play(servos_pika_state="unlocked")
+    first = single.play(servos_pika_state="unlocked")
+    assert pika.count("POST /login/pass/local") == 1
+    second = single.play(servos_pika_state="unlocked")
+    assert pika.count("POST /login/pass/local") == 1
     assert (first.code, first.stats("n1")["changed"], second.code, second.stats("n1")["changed"]) == (0, 1, 0, 0), first.text
     rotated, again = single.play(servos_pika_rotation_id="1"), single.play(servos_pika_rotation_id="1")
     assert (rotated.code, rotated.stats("n1")["changed"], again.stats("n1")["changed"]) == (0, 1, 0), rotated.text
