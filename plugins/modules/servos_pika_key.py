@@ -266,7 +266,7 @@ from ansible_collections.servos.ops.plugins.module_utils._ansible.front_door imp
 from ansible_collections.servos.ops.plugins.module_utils._ansible.leaving import run_command
 from ansible_collections.servos.ops.plugins.module_utils._ansible.masking import mask_keys
 from ansible_collections.servos.ops.plugins.module_utils._ansible.pika_door import pika_options, pika_rules, run_on_pika
-from ansible_collections.servos.ops.plugins.module_utils._errors import ServosError
+from ansible_collections.servos.ops.plugins.module_utils._errors import KeyFormatError, ServosError
 from ansible_collections.servos.ops.plugins.module_utils._injection.relay import open_variables, seal_variables, take_request
 from ansible_collections.servos.ops.plugins.module_utils._rotation.due import require_days
 from ansible_collections.servos.ops.plugins.module_utils._rotation.pika_custody import parse_text, read_key_file
@@ -345,6 +345,10 @@ def main() -> None:
 
     def work(run: PikaRun) -> dict[str, t.Any]:
         require_days(params["retention_days"])
+        if params["new_key_file"] and params["state"] not in ("rotated", "configured"):
+            raise KeyFormatError(
+                f"state={params['state']} has no use for new_key_file; nothing was changed; put that key into key_file, or leave it out"
+            )
         given = read_key_file(params["new_key_file"]) if params["new_key_file"] else None
         mask_keys(module, [given])
         before = run.custody.marks()

@@ -107,12 +107,39 @@ def test_encryption_is_turned_on_with_the_key_that_is_there(make_pika_site: Make
     assert site.pika.unlock("an old phrase").status == 403
 
 
+def test_a_new_key_is_not_passed_over_in_silence(make_pika_site: Make) -> None:
+    site = make_pika_site(unlock="", initialized=False)
+    site.key_file.unlink()
+    outcome = site.run("initialized", new_key_file=str(site.new_key_file))
+    assert outcome.failed
+    assert "has no use for new_key_file" in outcome.msg
+    assert not site.key_file.exists()
+    assert not site.pika.status()["initialized"]
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_a_key_that_could_not_be_kept_is_not_made(make_pika_site: Make, check: bool) -> None:
+    site = make_pika_site(unlock="", initialized=False)
+    outcome = site.run("initialized", check=check, key_file=str(site.folder / "nowhere" / "server.key"))
+    assert outcome.failed
+    assert "nothing was changed" in outcome.msg
+    assert not site.pika.status()["initialized"]
+
+
 def test_another_key_at_the_servers_start_keeps_encryption_from_being_turned_on(make_pika_site: Make) -> None:
     site = make_pika_site(unlock="", initialized=False, env_key=OTHER)
     outcome = site.run("initialized")
     assert outcome.failed
     assert "PIKA_ENCRYPTION_PASSWORD" in outcome.msg
     assert not site.pika.status()["initialized"]
+
+
+def test_a_key_file_that_could_not_be_made_stops_a_rotation_before_it_is_asked_for(make_pika_site: Make) -> None:
+    site = make_pika_site(env_key=OLD)
+    outcome = site.rotate(rotation_id="1", key_file=str(site.folder / "nowhere" / "server.key"))
+    assert outcome.failed
+    assert "nothing was changed" in outcome.msg
+    assert (site.keyring(), site.pika.is_all_under("old")) == ({}, True)
 
 
 def test_a_server_with_another_key_is_not_called_initialized(pika_site: PikaSite) -> None:
