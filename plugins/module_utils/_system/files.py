@@ -19,6 +19,7 @@ import stat
 import typing as t
 
 from .._errors import FileError
+from .mounts import is_mounted
 
 _PARENT_MODE = 0o755
 _TEMPORARY_SUFFIX = ".servos-ops-new"
@@ -155,7 +156,7 @@ def require_replaceable(path: str) -> None:
                 f"{what} cannot be written by uid {os.geteuid()} (permissions, or a read-only file system), "
                 f"so {path} could not be swapped; nothing was changed"
             )
-    if os.path.ismount(target):
+    if is_mounted(target):
         raise FileError(f"{target} is mounted by itself and cannot be swapped in one step; nothing was changed; mount its directory")
 
 

@@ -27,6 +27,14 @@ def file_system_of(path: str) -> str:
     return kind
 
 
+def is_mounted(path: str) -> bool:
+    """Tell whether a file or directory is mounted by itself, also from its own file system, which C(os.path.ismount) does not see."""
+    try:
+        return os.path.realpath(path) in [point for point, unused_kind in _mounts()]
+    except OSError:
+        return os.path.ismount(path)
+
+
 def has_swap() -> bool:
     """Tell whether memory may be written to a disk."""
     try:
@@ -47,4 +55,4 @@ def _mounts() -> list[tuple[str, str]]:
     return found
 
 
-__all__ = ("IN_MEMORY", "file_system_of", "has_swap")
+__all__ = ("IN_MEMORY", "file_system_of", "has_swap", "is_mounted")
