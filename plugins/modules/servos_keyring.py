@@ -62,6 +62,21 @@ options:
       - Without O(rotation_id), a rotation is due when the active key is older than this many days.
       - A key of unknown age is adopted, which starts its clock, and is not rotated.
     type: float
+  seal_for:
+    description:
+      - With O(state=staged), also return the key that all data is to be under, the staged one or else the active one, sealed to each of
+        these requests of M(servos.ops.servos_key_share) on other control hosts of this installation. Nothing is sealed in check mode.
+    type: list
+    elements: dict
+    suboptions:
+      request_id:
+        description: The request.
+        type: str
+        required: true
+      recipient:
+        description: Its public key.
+        type: str
+        required: true
   readable_backups:
     description:
       - With O(state=retired), a directory of backups (see M(servos.ops.servos_backup)). It is refused while one of this
@@ -117,6 +132,14 @@ key_age_days:
   returned: when O(state=staged)
   type: float
   sample: 364.2
+sealed:
+  description: The key, sealed to each request (HPKE, RFC 9180), in Base64.
+  returned: when O(seal_for) is given, not in check mode
+  type: list
+  elements: dict
+  sample:
+    - request_id: 0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0
+      ciphertext: 5kP3...
 retired:
   description: Fingerprints of the keys that were (in check mode, would be) destroyed.
   returned: when O(state=retired)
@@ -162,6 +185,7 @@ previous_key:
 """
 
 import base64
+import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -177,6 +201,8 @@ from ansible_collections.servos.ops.plugins.module_utils._ansible.options import
 from ansible_collections.servos.ops.plugins.module_utils._rotation.custody import activate, fingerprints_of, retire, stage
 from ansible_collections.servos.ops.plugins.module_utils._rotation.escrow_wish import wish_from
 from ansible_collections.servos.ops.plugins.module_utils._rotation.escrowing import Escrowing, escrow_active
+from ansible_collections.servos.ops.plugins.module_utils._rotation.handover import Request, seal_key
+from ansible_collections.servos.ops.plugins.module_utils._rotation.observe import read_keys
 
 if t.TYPE_CHECKING:
     from ansible_collections.servos.ops.plugins.module_utils._rotation.installation import Installation
@@ -197,6 +223,19 @@ def asked_escrow(module: AnsibleModule, installation: Installation) -> Escrowing
     )
 
 
+def sealed_for(installation: Installation, requests: list[dict[str, str]]) -> list[dict[str, str]]:
+    key = read_keys(installation).target
+    if key is None:
+        return []
+    return [
+        {
+            "request_id": asked["request_id"],
+            "ciphertext": seal_key(key, Request(asked["request_id"], asked["recipient"]), entropy=os.urandom),
+        }
+        for asked in requests
+    ]
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec=dict(
@@ -208,6 +247,11 @@ def main() -> None:
             state={"type": "str", "choices": ["staged", "active", "retired", "escrowed"], "required": True},
             rotation_id={"type": "str"},
             max_age_days={"type": "float"},
+            seal_for={
+                "type": "list",
+                "elements": "dict",
+                "options": {"request_id": {"type": "str", "required": True}, "recipient": {"type": "str", "required": True}},
+            },
             readable_backups={"type": "path"},
         ),
         mutually_exclusive=[["new_key", "new_key_file"]],
@@ -225,10 +269,13 @@ def main() -> None:
             )
         if escrow is not None and params["state"] == "escrowed":
             return escrow_active(escrow, installation, write=write)
-        return stage(
+        staged = stage(
             installation, new_key=new_key, rotation_id=params["rotation_id"] or None, max_age_days=params["max_age_days"],
             allow_empty=params["allow_empty"], now=now(), write=write, escrow=escrow,
         )
+        if params["seal_for"] and write:
+            staged["sealed"] = sealed_for(installation, params["seal_for"])
+        return staged
 
     new_key = escrow = None
 

@@ -63,7 +63,7 @@ def stage(
             escrow.require_means(write=write)
         if write and keyring.record().get("new_key") != keys.staged.fingerprint:
             # Killed between the key and its record.
-            _remember_staging(installation, keys.staged, active, rotation_id, now)
+            remember_staging(installation, keys.staged, active, rotation_id, now)
         return _with_escrow(_staged(keys, False, True, "a rotation is under way", None), escrow, keys.staged, write=write)
     record = keyring.record()
     if new_key is not None and not rotation_id:
@@ -95,7 +95,7 @@ def stage(
         if escrow is not None:
             escrow.promise(fresh)
         keyring.write("staged", fresh)
-        _remember_staging(installation, fresh, active, rotation_id, now)
+        remember_staging(installation, fresh, active, rotation_id, now)
         keys = read_keys(installation)
     return _with_escrow(_staged(keys, True, True, reason, age), escrow, keys.staged, write=write)
 
@@ -114,9 +114,10 @@ def _with_escrow(
     return dict(result, changed=result["changed"] or escrowed, escrow=escrow.facts(staged))
 
 
-def _remember_staging(
+def remember_staging(
     installation: Installation, fresh: MasterKey, active: MasterKey, rotation_id: str | None, now: datetime.datetime
 ) -> None:
+    """Write down which rotation a staged key is of."""
     installation.keyring.remember(
         rotation_id=rotation_id, staged_at=written(now), old_key=active.fingerprint, new_key=fresh.fingerprint
     )
@@ -306,4 +307,4 @@ def _start_clock(installation: Installation, mark: str, now: datetime.datetime) 
     installation.keyring.remember(in_force_since=kept)
 
 
-__all__ = ("activate", "fingerprints_of", "refuse_unretired", "remember_activation", "retire", "stage")
+__all__ = ("activate", "fingerprints_of", "refuse_unretired", "remember_activation", "remember_staging", "retire", "stage")

@@ -62,7 +62,7 @@ class Window:
             if options.scrub:
                 self.scrub()
             if service is not None and options.until == "activated":
-                self._start(service, target)
+                self.start(service, target)
                 run.did["window_s"] = round(time.monotonic() - opened, 3)
         except BaseException as error:  # a fault of ours must not leave the service down either
             known = error if isinstance(error, ServosError) else ServosError(f"unexpected {type(error).__name__}")
@@ -76,7 +76,12 @@ class Window:
                 raise told from None
             raise
 
-    def _start(self, service: Service, target: MasterKey) -> None:
+    def start(self, service: Service, target: MasterKey) -> None:
+        """Start the service on the target; in the other encoding if that was asked for and helps.
+
+        Raises:
+            ServiceError: it does not come up.
+        """
         try:
             self._run.start(service)
         except ServiceError as error:
