@@ -36,3 +36,19 @@ def test_all_get_one_new_key_and_lose_it_again(hosts: Hosts) -> None:
     back = play_shared(hosts, "rollback")
     assert back.code == 0, back.text
     assert_all_on(hosts, b64(OLD), new)
+
+
+def test_rehearsed_retired_and_refused(hosts: Hosts) -> None:
+    rehearsed = play_shared(hosts, "rehearse")
+    assert rehearsed.code == 0, rehearsed.text
+    assert rehearsed.text.count("61 values in") == 1
+    rotated = play_shared(hosts, "rotate", "-e", "servos_rotation_id=one")
+    assert rotated.code == 0, rotated.text
+    hosts["web2"].stop()
+    refused = play_shared(hosts, "retire")
+    assert refused.code == 2, refused.text
+    assert all((servos.state_dir / "previous.key").exists() for servos in hosts.values())
+    hosts["web2"].start()
+    retired = play_shared(hosts, "retire")
+    assert retired.code == 0, retired.text
+    assert [list(servos.state_dir.glob("*.key")) for servos in hosts.values()] == [[], []]
