@@ -201,7 +201,7 @@ from ansible_collections.servos.ops.plugins.module_utils._ansible.options import
 from ansible_collections.servos.ops.plugins.module_utils._rotation.custody import activate, fingerprints_of, retire, stage
 from ansible_collections.servos.ops.plugins.module_utils._rotation.escrow_wish import wish_from
 from ansible_collections.servos.ops.plugins.module_utils._rotation.escrowing import Escrowing, escrow_active
-from ansible_collections.servos.ops.plugins.module_utils._rotation.handover import Request, seal_key
+from ansible_collections.servos.ops.plugins.module_utils._rotation.handover import Handover, Request, seal_key
 from ansible_collections.servos.ops.plugins.module_utils._rotation.observe import read_keys
 
 if t.TYPE_CHECKING:
@@ -225,6 +225,7 @@ def asked_escrow(module: AnsibleModule, installation: Installation) -> Escrowing
 
 def sealed_for(installation: Installation, requests: list[dict[str, str]]) -> list[dict[str, str]]:
     key = read_keys(installation).target
+    Handover(installation).close()  # whoever gives the key away needs none
     if key is None:
         return []
     return [

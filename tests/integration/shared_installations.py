@@ -21,7 +21,9 @@ GROUP = "shop"
 Hosts = dict[str, Servos]
 
 
-def inventory_of_shared(hosts: Hosts, *, group: str = GROUP, of_host: dict[str, dict[str, Any]] | None = None, **variables: Any) -> dict[str, Any]:
+def inventory_of_shared(
+    hosts: Hosts, *, group: str = GROUP, of_host: dict[str, dict[str, Any]] | None = None, **variables: Any
+) -> dict[str, Any]:
     """Describe them in the variables that the documentation names; C(of_host) are variables of one of them."""
     told: dict[str, Any] = {}
     for name, servos in hosts.items():
@@ -65,11 +67,13 @@ def assert_all_on(hosts: Hosts, new_text: str, old_text: str) -> None:
     next(iter(hosts.values())).assert_all_under(new_text, old_text)
 
 
-def make_shared(folder: Path, template: Path, names: tuple[str, ...] = ("web1", "web2"), of: Callable[..., Servos] = Servos) -> Hosts:
+def make_shared(
+    folder: Path, template: Path, names: tuple[str, ...] = ("web1", "web2"), of: Callable[..., Servos] = Servos, **options: Any
+) -> Hosts:
     """Make them, one database in a folder of its own, and start their services."""
     database_dir = folder / "database"
     database_dir.mkdir(parents=True)
-    hosts = {name: of(folder / name, template, database_dir=database_dir) for name in names}
+    hosts = {name: of(folder / name, template, database_dir=database_dir, **options) for name in names}
     for servos in hosts.values():
         servos.start()
     return hosts
