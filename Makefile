@@ -19,8 +19,8 @@ export NO_COLOR := 1
 export ANSIBLE_COLLECTIONS_PATH := $(WORK)/collections
 export ANSIBLE_HOME := $(WORK)/ansible
 
-.PHONY: help demo test lint sanity unit states integration libsql reference faults faults-controller campaigns faults-quick leaks leaks-quick molecule bench \
-	apps build collection tree clean
+.PHONY: help demo test lint sanity unit states integration libsql reference faults faults-controller faults-hosts campaigns faults-quick \
+	leaks leaks-quick molecule bench apps build collection tree clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -71,7 +71,7 @@ libsql: $(VENV)/.test collection
 ## faults       stop a rotation everywhere and in every way, and judge; ARGS go to tests/faults/faults.py. Long
 faults: $(VENV)/.test collection
 	python tests/faults/faults.py $(ARGS)
-	$(if $(ARGS),,$(MAKE) faults-controller campaigns)
+	$(if $(ARGS),,$(MAKE) faults-controller faults-hosts campaigns)
 
 ## campaigns    all that breaks one request after the other, of which integration runs every third
 campaigns: $(VENV)/.test collection
@@ -81,10 +81,15 @@ campaigns: $(VENV)/.test collection
 faults-controller: $(VENV)/.test collection
 	python tests/faults/controller.py $(ARGS)
 
+## faults-hosts the same for two control hosts on one database; and one of the hosts is lost
+faults-hosts: $(VENV)/.test collection
+	python tests/faults/control_hosts.py $(ARGS)
+
 ## faults-quick every kind of boundary once, a sample of the rest, and the harness itself against planted defects
 faults-quick: $(VENV)/.test collection
 	python tests/faults/faults.py --quick
 	python tests/faults/controller.py --quick
+	python tests/faults/control_hosts.py --quick
 	python -m pytest --ansible-unit-inject-only tests/faults
 
 ## molecule     the playbooks on real hosts: systemd, sshd, traffic

@@ -34,7 +34,7 @@ def _load(folder: str, *names: str) -> list[Any]:
         return [importlib.import_module(name) for name in names]
     finally:
         sys.path.pop(0)
-        for name in ("judge", "manifest", "sealing", "layout", "journal", "rows"):
+        for name in ("judge", "manifest", "sealing", "layout", "database", "journal", "rows"):
             sys.modules.pop(name, None)
 
 

@@ -18,7 +18,7 @@ type: notification
 short_description: Kills the controller between two tasks
 description:
   - Writes a line for each start and each result of a task to the file that FAULTS_LOG names.
-  - At the one whose number is FAULTS_CUT_AT, it kills the process group, which the tests have made for this playbook. Where
+  - At the one whose number or line is FAULTS_CUT_AT, it kills the process group, which the tests have made for this playbook. Where
     FAULTS_LOSE names a file, it makes that instead, and the connection plugin `losable` reaches a host no more.
 """
 
@@ -33,16 +33,18 @@ class CallbackModule(CallbackBase):
 
     def __init__(self) -> None:
         super().__init__()
-        self._path, self._at, self._count = os.environ["FAULTS_LOG"], int(os.environ.get("FAULTS_CUT_AT", "0")), 0
+        self._path, self._at, self._count = os.environ["FAULTS_LOG"], os.environ.get("FAULTS_CUT_AT", "0"), 0
 
     def _cross(self, what: str) -> None:
         self._count += 1
         with open(self._path, "a", encoding="utf-8") as stream:
             stream.write(f"{what}\n")
-        if self._count == self._at and "FAULTS_LOSE" in os.environ:
+        if self._at not in (str(self._count), what):
+            return
+        if "FAULTS_LOSE" in os.environ:
             with open(os.environ["FAULTS_LOSE"], "w", encoding="utf-8"):
                 pass
-        elif self._count == self._at:
+        else:
             os.killpg(0, signal.SIGKILL)
 
     def v2_playbook_on_task_start(self, task: typing.Any, is_conditional: bool) -> None:

@@ -16,12 +16,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sqlite3
 import sys
 from collections import Counter
 from typing import Any
 
 import layout
+from database import ERRORS, Connection
 from journal import Write, read_journal
 from manifest import connect_read_only, iterate_rows, load_manifest, schema_sha256, sha256_hex
 from sealing import KeyFormatError, OpenError, open_sealed, read_key_file
@@ -79,7 +79,7 @@ class Judge:
         self._maybe = Counter((write.class_name, write.sha256) for write in writes if write.row_id is None)
         self._verdict = Verdict()
 
-    def examine(self, connection: sqlite3.Connection) -> Verdict:
+    def examine(self, connection: Connection) -> Verdict:
         """Judge the whole database."""
         unseen = {
             (table_name, row_id)
@@ -160,7 +160,7 @@ def main(argv: list[str] | None = None) -> int:
         connection = connect_read_only(arguments.database)
         verdict = Judge(new_key_bytes, old_key_bytes, manifest, writes).examine(connection)
         connection.close()
-    except (KeyFormatError, OSError, ValueError, KeyError, sqlite3.Error) as error:
+    except (KeyFormatError, OSError, ValueError, KeyError, *ERRORS) as error:
         print(f"judge: {error}", file=sys.stderr)
         return 2
     print(json.dumps({**verdict.counts, "ok": verdict.is_right, "details": verdict.details}, ensure_ascii=False))

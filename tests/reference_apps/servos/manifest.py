@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from database import ERRORS, Connection, connect_read_only, is_absent_table, schema_of
 from layout import CANARY_ROW_ID, SETTINGS, TABLES, Table
 
 FORMAT = "servos-reference-manifest-1"
@@ -26,22 +26,12 @@ def sha256_hex(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def connect_read_only(path: str) -> sqlite3.Connection:
-    """Open an existing database for reading; a missing file is an error, never created."""
-    connection = sqlite3.connect(Path(path).resolve(strict=True).as_uri() + "?mode=ro", uri=True, timeout=10)
-    connection.row_factory = sqlite3.Row
-    return connection
-
-
-def schema_sha256(connection: sqlite3.Connection) -> str:
+def schema_sha256(connection: Connection) -> str:
     """Hash the SQL of every table, index, view and trigger."""
-    statements = sorted(
-        f"{row[0]} {row[1]} {row[2]}" for row in connection.execute("SELECT type, name, sql FROM sqlite_master")
-    )
-    return sha256_hex("\n".join(statements).encode())
+    return sha256_hex("\n".join(sorted(schema_of(connection))).encode())
 
 
-def iterate_rows(connection: sqlite3.Connection) -> Iterator[tuple[Table, str, dict[str, Any], str]]:
+def iterate_rows(connection: Connection) -> Iterator[tuple[Table, str, dict[str, Any], str]]:
     """Walk every row of the known tables: table, id as text, sealed columns, hash of all the others.
 
     A table that is gone gives no rows. Of the settings only the canary's value is sealed. The hash covers every
@@ -50,8 +40,8 @@ def iterate_rows(connection: sqlite3.Connection) -> Iterator[tuple[Table, str, d
     for table in (*TABLES.values(), SETTINGS):
         try:
             cursor = connection.execute(f"SELECT * FROM {table.name} ORDER BY {table.id_column}")
-        except sqlite3.OperationalError as error:
-            if "no such table" not in str(error):
+        except ERRORS as error:
+            if not is_absent_table(error):
                 raise
             continue
         for row in cursor:
@@ -70,3 +60,8 @@ def load_manifest(path: str) -> dict[str, Any]:
     if manifest.get("format") != FORMAT:
         raise ValueError(f"not a manifest of format {FORMAT}")
     return manifest
+
+
+__all__ = (
+    "FORMAT", "connect_read_only", "iterate_rows", "load_manifest", "schema_sha256", "sha256_hex",
+)  # fmt: skip

@@ -9,10 +9,10 @@ ASSUMPTION model. Stated: the database is re-encrypted in one transaction, and t
 
 from __future__ import annotations
 
-import sqlite3
 import time
 
 import layout
+from database import Connection
 from sealing import OpenError, open_sealed, seal
 from settings import Faults
 
@@ -26,7 +26,7 @@ class RotationRefused(Exception):
         self.message = message
 
 
-def read_canary(connection: sqlite3.Connection) -> str | None:
+def read_canary(connection: Connection) -> str | None:
     """Return the sealed canary, or None if there is none."""
     row = connection.execute(
         f"SELECT value FROM {layout.CANARY_TABLE} WHERE key = ?", (layout.CANARY_ROW_ID,)
@@ -35,7 +35,7 @@ def read_canary(connection: sqlite3.Connection) -> str | None:
 
 
 def _reseal_column(
-    connection: sqlite3.Connection, table: layout.Table, column: str, old_key_bytes: bytes, new_key_bytes: bytes
+    connection: Connection, table: layout.Table, column: str, old_key_bytes: bytes, new_key_bytes: bytes
 ) -> int:
     rows = connection.execute(f"SELECT id, {column} FROM {table.name} WHERE {column} IS NOT NULL").fetchall()
     for row_id, sealed_b64 in rows:
@@ -50,7 +50,7 @@ def _reseal_column(
 
 
 def rotate(
-    connection: sqlite3.Connection, old_key_bytes: bytes, new_key_bytes: bytes, faults: Faults
+    connection: Connection, old_key_bytes: bytes, new_key_bytes: bytes, faults: Faults
 ) -> dict[str, int]:
     """Re-encrypt inside one transaction and return the count per class; refused or dropped means rolled back.
 

@@ -20,7 +20,6 @@ import os
 import signal
 import socket
 import socketserver
-import sqlite3
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -28,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import layout
+from database import ERRORS
 from envfile import EnvFileError, load_env_file
 from rotation import RotationRefused
 from sealing import OpenError
@@ -86,7 +86,7 @@ class Handler(BaseHTTPRequestHandler):
                 self._json(404, {"error": "not found"})
         except BadRequest as error:
             self._json(400, {"error": str(error)})
-        except sqlite3.Error as error:
+        except ERRORS as error:
             log(f"{method} {path}: database error: {error}")
             self._json(503, {"error": "database unavailable"})
 

@@ -10,18 +10,16 @@ at the start, and a rotation of the database does not change it until the proces
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 import threading
 from datetime import datetime, timezone
 from pathlib import Path
 
 import layout
+from database import BUSY_TIMEOUT_S, ERRORS, Connection, connect, is_server
 from rotation import RotationRefused, read_canary, rotate
 from schema import insert_row
 from sealing import KeyFormatError, OpenError, open_sealed, parse_key, seal
 from settings import Settings
-
-_BUSY_TIMEOUT_S = 15.0
 
 
 class StartRefused(Exception):
@@ -38,10 +36,13 @@ class Service:
         self._rotation_lock = threading.Lock()
         self._key_bytes = self._check_key()
         self._write_key_bytes = self._key_bytes
-        if not Path(settings.database_path).is_file():
+        if not is_server(settings.database_path) and not Path(settings.database_path).is_file():
             raise StartRefused("the database does not exist")
         # Kept open for the life of the process, as a connection pool would: in WAL mode the -wal file then stays.
-        self._keeper = self._connect()
+        try:
+            self._keeper = self._connect()
+        except ERRORS as error:
+            raise StartRefused(f"the database cannot be opened: {type(error).__name__}") from None
         self._check_canary()
 
     def _check_key(self) -> bytes:
@@ -50,6 +51,8 @@ class Service:
         except KeyFormatError as error:
             raise StartRefused(f"the master key is unusable: {error}") from None
         if "fail_start_once" in self.faults:
+            if is_server(self.settings.database_path):
+                raise StartRefused("fault: fail_start_once needs a file")
             marker = Path(self.settings.database_path + ".failed-once")
             if not marker.exists():
                 marker.touch()
@@ -64,7 +67,7 @@ class Service:
             return
         try:
             canary_b64 = read_canary(self._keeper)
-        except sqlite3.Error as error:
+        except ERRORS as error:
             raise StartRefused(f"the database cannot be read: {error}") from None
         if canary_b64 is None:
             raise StartRefused("Integrity canary not found")
@@ -73,10 +76,8 @@ class Service:
         except OpenError:
             raise StartRefused("the integrity canary does not open under the master key") from None
 
-    def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(
-            self.settings.database_path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-        )
+    def _connect(self) -> Connection:
+        return connect(self.settings.database_path, timeout_s=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
 
     def list_ids(self, class_name: str) -> list[int | str]:
         """List a class's ids; passphrases by the table and row they belong to."""
@@ -126,7 +127,7 @@ class Service:
         """Rotate the database; this process goes on with the key it has.
 
         The endpoint reads hex and Base64, unless strict_base64: its page shows hex keys, although the start check
-        of the other page refuses them. Raises RotationRefused; sqlite3.OperationalError if the database stays locked.
+        of the other page refuses them. Raises RotationRefused; the database's own error if the database stays locked.
         """
         try:
             is_hex_accepted = "strict_base64" not in self.faults
