@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The controller's half of M(servos.ops.servos_keyring): the vault file. All else is the module's."""
+"""The controller's half of M(servos.ops.servos_keyring): the vault file, and lines on its progress. All else is the module's."""
 
 from __future__ import annotations
 
@@ -11,28 +11,24 @@ import os
 import typing as t
 
 from ansible.module_utils.common.validation import check_type_dict
-from ansible.plugins.action import ActionBase
 from ansible_collections.servos.ops.plugins.module_utils._errors import EscrowError, ServosError
 from ansible_collections.servos.ops.plugins.module_utils._rotation.vault_escrow import open_on_controller
 from ansible_collections.servos.ops.plugins.module_utils._sealing import hpke
 from ansible_collections.servos.ops.plugins.module_utils._system.memory import keep_out_of_core_dumps
 from ansible_collections.servos.ops.plugins.plugin_utils._vault_file import VaultFile
+from ansible_collections.servos.ops.plugins.plugin_utils._watched_action import Result, WatchedAction
 
 _MODULE = "servos.ops.servos_keyring"
-Result = t.Dict[str, t.Any]
 
 
-class ActionModule(ActionBase):
+class ActionModule(WatchedAction):
     """Run the module; where a vault file is asked for, write it from what the module sealed to us, and tell it so."""
 
-    _supports_check_mode = True
-    _supports_async = True
-
     def run(self, tmp: t.Any = None, task_vars: t.Any = None) -> Result:
-        result = super().run(tmp, task_vars)
+        result: Result = super().run(tmp, task_vars)
         escrow = self._escrow()
         if not escrow.get("vault_file") or self._task.args.get("state") not in ("staged", "escrowed"):
-            result.update(self._execute_module(module_name=_MODULE, task_vars=task_vars, wrap_async=self._task.async_val))
+            result.update(self._execute_watched(_MODULE, task_vars))
             return result
         try:
             result.update(self._with_vault_file(escrow, task_vars))
@@ -78,5 +74,4 @@ class ActionModule(ActionBase):
 
     def _module(self, escrow: Result, task_vars: t.Any) -> Result:
         arguments = dict(self._task.args, escrow=escrow)
-        done: Result = self._execute_module(module_name=_MODULE, module_args=arguments, task_vars=task_vars)
-        return done
+        return self._execute_watched(_MODULE, task_vars, arguments)

@@ -478,6 +478,7 @@ from ansible_collections.servos.ops.plugins.module_utils._rotation.backups impor
 from ansible_collections.servos.ops.plugins.module_utils._rotation.discovering import discover
 from ansible_collections.servos.ops.plugins.module_utils._rotation.listing import hold_listing
 from ansible_collections.servos.ops.plugins.module_utils._rotation.observe import observe
+from ansible_collections.servos.ops.plugins.module_utils._system.progress import watched_progress
 
 if t.TYPE_CHECKING:
     from ansible_collections.servos.ops.plugins.module_utils._rotation.installation import Installation
@@ -557,6 +558,7 @@ def draft(module: AnsibleModule) -> None:
     """Leave with the draft of a profile; there is no installation yet that could be built."""
     require_cryptography(module)
     secrets: list[str] = []
+    watched_progress().begin("search")
     end = time.monotonic() + module.params["discover_seconds"]
     run_guarded(
         module,

@@ -21,6 +21,7 @@ from .._rotation.installation import Installation
 from .._system.detached import run_detached
 from .._system.files import ensure_private_directory, remove_if_only
 from .._system.locks import exclusive_lock
+from .._system.progress import watched_progress
 from .dependencies import require_cryptography
 from .leaving import Result, run_command, run_guarded
 from .masking import mask_keys
@@ -63,7 +64,7 @@ def run_module(module: AnsibleModule, work: Work) -> None:
 
 def installation_of(module: AnsibleModule) -> Installation:
     """Build the installation that a module's options describe."""
-    return Installation(module.params, run=lambda argv: run_command(module, argv))
+    return Installation(module.params, run=lambda argv: run_command(module, argv), progress=watched_progress())
 
 
 def run_acting(

@@ -172,7 +172,7 @@ def _noted(path: str) -> tuple[dict[str, int], list[str]]:
 def _census_of(installation: Installation, path: str | None, keys: t.Mapping[str, MasterKey]) -> Census:
     ciphers = {mark: Cipher(key.reveal_bytes()) for mark, key in keys.items()}
     database: Database = open_snapshot(path) if path else installation.database()
-    return database.read(lambda reader: take_census(reader, installation.profile, ciphers))
+    return database.read(lambda reader: take_census(reader, installation.profile, ciphers, progress=installation.progress))
 
 
 def _unopened(census: Census) -> int:

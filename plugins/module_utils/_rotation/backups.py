@@ -74,7 +74,7 @@ def _names(backup_dir: str, installation: Installation) -> list[str]:
 def _refuse_useless(installation: Installation, keys: Keys, database: Database, *, allow_empty: bool) -> Census:
     """Refuse a database that no known key opens: its copy would be no backup."""
     with database.reading() as reader:
-        census = take_census(reader, installation.profile, keys.ciphers())
+        census = take_census(reader, installation.profile, keys.ciphers(), progress=installation.progress)
     census.refuse_foreign(keys.described())
     census.refuse_wrong_key(keys.described())
     if not census.sealed and not allow_empty:
@@ -101,9 +101,12 @@ def _make_backup(
     partial = clear_leftovers(backup_dir, installation)
     path = path_for(installation, backup_dir, now)
     try:
+        installation.progress.begin("backup")
         warnings = place.copy_to(partial)
+        installation.progress.begin("check")
         place.form.check(partial)
         census = _refuse_useless(installation, keys, place.form.open(partial), allow_empty=allow_empty)
+        installation.progress.begin("check")
         note = write_note(
             installation, path, content=partial, keys=census.sealed, census=census_rows(census, keys),
             retention_days=retention_days, now=now,

@@ -17,6 +17,7 @@ import typing as t
 from .._errors import ForeignValueError, ProfileError
 from .._sealing.aes_gcm import Cipher
 from .._stores.shapes import Table
+from .._system.progress import Progress
 from .column_count import FOREIGN_NAMED, FieldCount
 from .counting import Canary, Reader, TableScan, columns_to_scan
 from .profile import Field, Profile
@@ -29,7 +30,7 @@ class Census(t.NamedTuple):
     C(strangers) look sealed and open under nothing, in columns where nothing opens; where a profile names fields, only groups of
     columns are.
     C(foreign_at) names a few values that nothing opens although they are in fields. C(canary) is the fingerprint that the
-    canary is under.
+    canary is under. C(rows) is how many rows were read, by table.
     """
 
     fields: tuple[FieldCount, ...]
@@ -39,6 +40,7 @@ class Census(t.NamedTuple):
     canary: str | None
     canary_expected: bool
     tables: tuple[Table, ...]
+    rows: t.Mapping[str, int]
 
     @property
     def sealed(self) -> dict[str, int]:
@@ -96,30 +98,42 @@ class Census(t.NamedTuple):
 
 
 def take_census(
-    reader: Reader, profile: Profile, ciphers: t.Mapping[str, Cipher], *, leave_out: t.Container[tuple[str, str]] = ()
+    reader: Reader,
+    profile: Profile,
+    ciphers: t.Mapping[str, Cipher],
+    *,
+    leave_out: t.Container[tuple[str, str]] = (),
+    progress: Progress | None = None,
 ) -> Census:
     """Count the values of every field, by trying every known key.
 
     Args:
         ciphers: the known keys by fingerprint.
         leave_out: (table, column) of columns that need not be looked at now.
+        progress: told of the rows that were read; of those of a table where there is nothing to read, at once.
 
     Raises:
         ProfileError: a table or column that the profile names is missing.
     """
     tables = reader.tables()
     _refuse_missing(profile, tables)
+    progress = progress or Progress()
+    about = _rows_about(reader, tables) if progress.is_watched else {}
+    progress.begin("census", sum(about.values()) or None)
     order = list(ciphers.items())
     found: list[FieldCount] = []
     strangers: list[FieldCount] = []
     foreign_at: list[str] = []
     canary = Canary(profile)
+    rows: dict[str, int] = {}
     for table in tables:
         columns = columns_to_scan(reader, table, profile, leave_out)
         if not columns:
+            progress.advance(about.get(table.name, 0))
             continue
         scan = TableScan(table, columns, profile, order)
-        scan.run(reader, canary)
+        scan.run(reader, canary, progress)
+        rows[table.name] = scan.rows
         for counted in scan.counts():
             if not counted.is_field:
                 if counted.unopened:
@@ -134,7 +148,13 @@ def take_census(
     if profile.fields:
         # Single columns that look sealed are common; the group of columns that this application seals in is not.
         strangers = [counted for counted in strangers if len(counted.field.columns) > 1]
-    return Census(tuple(found), tuple(strangers), undeclared, tuple(foreign_at), canary.mark, canary.is_expected, tuple(tables))
+    return Census(tuple(found), tuple(strangers), undeclared, tuple(foreign_at), canary.mark, canary.is_expected, tuple(tables), rows)
+
+
+def _rows_about(reader: Reader, tables: t.Sequence[Table]) -> dict[str, int]:
+    """Estimate the rows of each table; empty where one of them is not known, since a sum without it would mislead."""
+    found = {table.name: reader.rows_about(table) for table in tables}
+    return {name: count for name, count in found.items() if count is not None} if None not in found.values() else {}
 
 
 def _refuse_missing(profile: Profile, tables: t.Sequence[Table]) -> None:

@@ -50,7 +50,7 @@ def _mistaken_under(installation: Installation, keys: Keys, fresh: MasterKey) ->
     if not profile.unauthenticated() or fresh.fingerprint in keys.by_fingerprint():
         return ()
     ciphers = dict(keys.ciphers(), **{fresh.fingerprint: Cipher(fresh.reveal_bytes())})
-    census = installation.database().read(lambda reader: take_census(reader, profile, ciphers))
+    census = installation.database().read(lambda reader: take_census(reader, profile, ciphers, progress=installation.progress))
     under_it = [str(counted.field) for counted in census.fields if counted.sealed.get(fresh.fingerprint)]
     return (*census.foreign_at, *under_it)
 

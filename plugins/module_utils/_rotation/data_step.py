@@ -67,7 +67,7 @@ def rewrap_data(
         # In a column of JSON the rewrap cannot tell which places matter, so that one is counted again.
         in_json = {(field.table, field.columns[0]) for field in fields if field.path is not None}
         settled_columns = {(field.table, column) for field in fields for column in field.columns} - in_json
-        late = take_census(writer, installation.profile, ciphers, leave_out=settled_columns)
+        late = take_census(writer, installation.profile, ciphers, leave_out=settled_columns, progress=installation.progress)
         late.refuse_foreign(keys.described())
         new_fields = [counted.field for counted in late.fields if counted.field not in fields]
         if new_fields and not include_new_fields:
@@ -77,7 +77,7 @@ def rewrap_data(
         broken = {table.name for table in writer.tables() if table.triggers}
         broken |= {c.field.table for c in (*census.fields, *late.fields) if c.has_broken_text}
         plan = _plan(fields + new_fields, writer.tables(), broken)
-        rewrap_tables(writer, plan, rewrapper, tally)
+        rewrap_tables(writer, plan, rewrapper, tally, progress=installation.progress, rows={**late.rows, **census.rows})
         if database.is_remote or any(table.triggers for table, unused_fields, unused_way in plan):
             _refuse_leftovers(installation, writer, ciphers, target)
         if tally.total:
@@ -94,7 +94,7 @@ def _plan(fields: t.Sequence[Field], tables: t.Sequence[Table], broken: t.Contai
 
 def _refuse_leftovers(installation: Installation, writer: t.Any, ciphers: t.Mapping[str, Cipher], target: MasterKey) -> None:
     """A trigger may have copied old values elsewhere, or a server may not have done what it said: look before the commit."""
-    after = take_census(writer, installation.profile, ciphers)
+    after = take_census(writer, installation.profile, ciphers, progress=installation.progress)
     left = [c for c in after.fields if any(mark != target.fingerprint for mark in c.sealed)]
     if left:
         names = ", ".join(str(counted.field) for counted in left)

@@ -24,6 +24,7 @@ from .._stores.urls import place_of
 from .._system import files
 from .._system.compose import ComposeService
 from .._system.processes import hides_environment, process_variable, started_at
+from .._system.progress import Progress
 from .._system.service_group import ServiceGroup, main_pids
 from .._system.services import CommandService, Runner, Service, SystemdService
 from .configuration import Configuration
@@ -37,11 +38,12 @@ class Installation:
     """What the options of a module say about an installation, checked and filled up from the profile.
 
     C(options) are the options of the doc fragment C(_installation) by name; an empty text means not given. C(run) runs the
-    commands that a service manager needs.
+    commands that a service manager needs. C(progress) is told what is done.
     """
 
-    def __init__(self, options: t.Mapping[str, t.Any], *, run: Runner) -> None:
+    def __init__(self, options: t.Mapping[str, t.Any], *, run: Runner, progress: Progress | None = None) -> None:
         self._run = run
+        self.progress = progress or Progress()
         overrides = dict(options.get("profile") or {})
         if options.get("env_var"):
             overrides["env_var"] = options["env_var"]

@@ -274,9 +274,11 @@ def observe(
     census = None
     if with_census:
         if reader is not None:
-            census = take_census(reader, installation.profile, known.ciphers())
+            census = take_census(reader, installation.profile, known.ciphers(), progress=installation.progress)
         else:
-            census = installation.database().read(lambda opened: take_census(opened, installation.profile, known.ciphers()))
+            census = installation.database().read(
+                lambda opened: take_census(opened, installation.profile, known.ciphers(), progress=installation.progress)
+            )
     return Observation(
         keys=known, process=process, pid=pid, process_seen=service is not None, holders=holders, census=census,
         unproven=installation.profile.unauthenticated(), is_process_dated=installation.is_process_dated,

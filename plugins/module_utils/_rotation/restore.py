@@ -63,6 +63,7 @@ def restore_backup(
         loss = loss_of(installation, note, keys)
         result["loss"] = loss.as_result()
         result["set_aside"] = _set_aside(installation, keys, backup_dir, retention_days, now, is_sound=not loss.unreadable)
+        installation.progress.begin("restore")
         warnings = installation.place().put_back(note["path"])
     except ServosError:
         if service is not None and was_running:
@@ -106,9 +107,10 @@ def _set_aside(
 def _copied(installation: Installation, keys: Keys, place: Place, partial: str) -> dict[str, int]:
     """Take a snapshot of a database, else copy it as it is. Returns its values by the fingerprint that opens them."""
     try:
+        installation.progress.begin("backup")
         place.copy_to(partial)
         with place.form.open(partial).reading() as reader:
-            return take_census(reader, installation.profile, keys.ciphers()).sealed
+            return take_census(reader, installation.profile, keys.ciphers(), progress=installation.progress).sealed
     except ServosError:
         place.form.remove(partial)
         return _copied_as_it_is(place, partial)
@@ -148,6 +150,7 @@ def _verify_backup(note: t.Mapping[str, t.Any], installation: Installation) -> K
         ForeignValueError: no key that is known here opens it.
     """
     path = note["path"]
+    installation.progress.begin("check")
     if sha256_of(path) != note.get("sha256"):
         raise StoreError(f"{path} is not what it was when it was made (its SHA-256 differs from its note); nothing was changed")
     keys = read_keys(installation)

@@ -21,6 +21,7 @@ from .._sealing.codecs import BUILT_IN, codec_named
 from .._sealing.json_leaves import may_be_json, replace_leaves, text_of_json
 from .._stores.database import Writer
 from .._stores.shapes import Rewrite, Table
+from .._system.progress import Progress
 from .column_count import the_one_that_opens
 from .profile import Field
 
@@ -190,27 +191,49 @@ class Rewrapper:
         return Rewrite(fields[0].columns, lambda address, cells: (rewrite_cell(address, cells[0]),), rewrite_cell)
 
 
-def rewrap_tables(writer: Writer, plan: t.Sequence[tuple[Table, t.Sequence[Field], bool]], rewrapper: Rewrapper, tally: Tally) -> None:
+def rewrap_tables(
+    writer: Writer,
+    plan: t.Sequence[tuple[Table, t.Sequence[Field], bool]],
+    rewrapper: Rewrapper,
+    tally: Tally,
+    *,
+    progress: Progress | None = None,
+    rows: t.Mapping[str, int] | None = None,
+) -> None:
     """Rewrap the fields of each table.
 
     Args:
         plan: table, its fields, and whether its rows must be rewritten in Python (text that is not UTF-8).
+        progress: told of the cells, or groups of cells, that were looked at.
+        rows: how many rows each table has, if that is known.
 
     Raises:
         ForeignValueError: naming table, column and primary key; the caller's transaction ends.
     """
-    for table, fields, in_python in plan:
-        rewrites = [rewrapper.of_group(field) for field in fields if len(field.columns) > 1]
-        columns = dict.fromkeys(field.columns for field in fields if len(field.columns) == 1)
-        rewrites += [rewrapper.of_column([f for f in fields if f.columns == column]) for column in columns]
+    progress = progress or Progress()
+    rewrites_of = {table.name: _rewrites(fields, rewrapper) for table, fields, unused_way in plan}
+    progress.begin("rewrap", sum(rows.get(name, 0) * len(found) for name, found in rewrites_of.items()) if rows else None)
+    for table, unused_fields, in_python in plan:
+        rewrites = rewrites_of[table.name]
+
+        def count(rows_done: int, cells_a_row: int = len(rewrites)) -> None:
+            tally.progress(rows_done)
+            progress.advance(rows_done * cells_a_row)
+
         try:
-            writer.rewrite(table, rewrites, in_python=in_python, progress=tally.progress)
+            writer.rewrite(table, rewrites, in_python=in_python, progress=count)
         except _ForeignCellError as error:
             address = error.address if isinstance(error.address, tuple) else (error.address,)
             raise ForeignValueError(
                 f"{error.field} of {writer.key_of(table, address)} opens under no known key; nothing was changed; "
                 "find the key it is under, or mend or remove the value"
             ) from None
+
+
+def _rewrites(fields: t.Sequence[Field], rewrapper: Rewrapper) -> list[Rewrite]:
+    groups = [rewrapper.of_group(field) for field in fields if len(field.columns) > 1]
+    columns = dict.fromkeys(field.columns for field in fields if len(field.columns) == 1)
+    return groups + [rewrapper.of_column([f for f in fields if f.columns == column]) for column in columns]
 
 
 __all__ = ("Rewrapper", "Tally", "Writer", "rewrap_tables")

@@ -56,6 +56,7 @@ class Run:
             ServiceError: it does not come up.
         """
         options = self.options
+        self.installation.progress.begin("start")
         service.start(options.start_timeout_s)
         wait_until_settled(service, is_ready=self.is_ready, settle_s=options.settle_s, timeout_s=options.start_timeout_s)
 

@@ -54,6 +54,7 @@ class Window:
             if is_rotated and "swap" in steps:
                 self.swap(before.keys, target)
             if service is not None:
+                run.installation.progress.begin("stop")
                 service.stop(options.stop_timeout_s)
             self._rewrap(before, target)
             is_committed = True
@@ -120,6 +121,7 @@ class Window:
 
     def scrub(self) -> None:
         """Old ciphertext in free pages endangers no value, so a failure here does not undo a rotation; it stays due."""
+        self._run.installation.progress.begin("scrub")
         try:
             self._run.note_cleaned(self._run.installation.database().scrub(lock_timeout_s=self._run.options.lock_timeout_s))
         except StoreError as error:

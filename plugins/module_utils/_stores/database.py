@@ -31,6 +31,9 @@ class Reader(t.Protocol):
     def long_columns(self, table: Table, columns: t.Sequence[str], *, text_bytes: int, blob_bytes: int) -> set[str]:
         """Return the columns in which any cell is that long."""
 
+    def rows_about(self, table: Table) -> int | None:
+        """Estimate, without reading them, how many rows there are; None where that is not known. For those who wait."""
+
     def key_of(self, table: Table, address: tuple[t.Any, ...]) -> str:
         """Say which row lies at an address."""
 

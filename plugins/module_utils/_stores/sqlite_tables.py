@@ -114,6 +114,14 @@ class SqliteReader:
         of_blob = f"SELECT 1 FROM {quoted(table.name)} WHERE typeof({cell}) = 'blob' AND length({cell}) >= ? LIMIT 1"
         return self._connection.execute(of_blob, (least_bytes,)).fetchone() is not None
 
+    def rows_about(self, table: Table) -> int | None:
+        """Estimate how many rows there are by the span of their row ids; rows that were deleted count too."""
+        if table.row_id is None:
+            return None
+        name, row_id = quoted(table.name), table.row_id
+        least, most = self._connection.execute(f"SELECT (SELECT min({row_id}) FROM {name}), (SELECT max({row_id}) FROM {name})").fetchone()
+        return 0 if least is None else int(most - least + 1)
+
     def _ranges(self, table: Table, size_rows: int) -> t.Iterator[tuple[int, int, int]]:
         """Yield first row id, last row id and number of rows of each range of a table."""
         name, row_id = quoted(table.name), table.row_id
