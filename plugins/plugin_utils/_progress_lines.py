@@ -16,6 +16,15 @@ import typing as t
 
 from ansible_collections.servos.ops.plugins.module_utils._system.progress import PHASES
 
+_NAMES = {
+    "backup": "copying the database",
+    "check": "checking the copy",
+    "lock": "waiting for the database's lock",
+    "restore": "putting the backup in place",
+    "search": "searching for sealed values",
+    "start": "waiting for the service to come up",
+    "stop": "waiting for the service to stop",
+}
 # What is counted in a phase; the total of a census is an estimate.
 _COUNTED = {"census": "rows", "rewrap": "values"}
 _ESTIMATED = ("census",)
@@ -59,7 +68,7 @@ def _is_count(number: t.Any) -> bool:
 def line_of(host: str, seen: Seen) -> str:
     """Render one line: host, phase, how much of how much, how fast, and for how long still."""
     if seen.phase not in _COUNTED or not (seen.done or seen.total):
-        return f"{host}: {seen.phase}: for {_duration(seen.seconds)} now"
+        return f"{host}: {_NAMES.get(seen.phase, seen.phase)}: {_duration(seen.seconds)} so far"
     counted = _COUNTED[seen.phase]
     total = seen.total if seen.total is not None and seen.total >= seen.done else None
     parts = [f"{seen.done:,} {counted}"]
@@ -70,7 +79,7 @@ def line_of(host: str, seen: Seen) -> str:
     if total is not None and total == seen.done:
         parts.append("finishing")
     elif not per_s:
-        parts.append(f"for {_duration(seen.seconds)} now")
+        parts.append(f"{_duration(seen.seconds)} so far")
     else:
         parts.append(f"{per_s:,.0f}/s" if per_s >= 10 else f"{per_s:.1f}/s")
         if total is not None:

@@ -62,6 +62,7 @@ def rewrap_data(
     )
     started = time.monotonic()
     database = installation.database()
+    installation.progress.begin("lock")
     with database.writing(lock_timeout_s=lock_timeout_s, overwrite_freed=overwrite_freed) as writer:
         fields = [counted.field for counted in census.fields]
         # In a column of JSON the rewrap cannot tell which places matter, so that one is counted again.

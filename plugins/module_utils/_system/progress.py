@@ -24,7 +24,7 @@ import time
 
 # Carries the name by which the controller will ask; it is random, and made for one call of one module.
 VARIABLE = "SERVOS_OPS_PROGRESS"
-PHASES = ("backup", "census", "check", "restore", "rewrap", "scrub", "search", "start", "stop")
+PHASES = ("backup", "census", "check", "lock", "restore", "rewrap", "scrub", "search", "start", "stop")
 ANSWER_BYTES = 400
 _QUIET_S = 2.0
 _PATIENCE_S = 2
