@@ -243,3 +243,54 @@ def test_what_the_profile_names_must_be_there(count, entry, said):
 
 def test_an_optional_table_may_be_missing(count):
     assert count(["x"], profile={"fields": [{"table": "u", "column": "c", "optional": True}]}).fields == ()
+
+
+class Noted:
+    """Stands for the progress that a controller asks for."""
+
+    def __init__(self, is_watched=True):
+        self.is_watched = is_watched
+        self.phases = []
+        self.counts = []
+
+    def begin(self, phase, total=None):
+        self.phases.append((phase, total))
+
+    def advance(self, count):
+        self.counts.append(count)
+
+
+@pytest.fixture
+def two_tables(memory, sealed):
+    """1,203 rows of which each is counted, and two of a table in which nothing is to be looked at; with what is known of their number."""
+    value = sealed("A", "1")
+
+    def make(about):
+        store = memory({
+            "t": (("id", "c"), ("id",), {n: (n, value) for n in range(1203)}),
+            "left": (("id", "c"), ("id",), {1: (1, None), 2: (2, None)}),
+        })
+        store.rows_about = lambda table: about[table.name]
+        return store
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("about", "total", "counts"),
+    [({"t": 1500, "left": 2}, 1502, [2, 500, 500, 203]), ({"t": 1500, "left": None}, None, [0, 500, 500, 203])],
+    ids=["all tables are known", "one is not"],
+)
+def test_progress_counts_rows_by_the_page(two_tables, ciphers, about, total, counts):
+    store, noted = two_tables(about), Noted()
+    leave_out = {("left", "id"), ("left", "c"), ("t", "id")}
+    census = take_census(store, build_profile("servos", None), ciphers("A"), leave_out=leave_out, progress=noted)
+    assert (noted.phases, sorted(noted.counts)) == ([("census", total)], sorted(counts))
+    assert census.rows == {"t": 1203}
+    assert sum(census.sealed.values()) == 1203
+
+
+def test_where_nobody_asks_nobody_is_asked_how_many_rows_there_are(two_tables, ciphers):
+    noted = Noted(is_watched=False)
+    take_census(two_tables({}), build_profile("servos", None), ciphers("A"), progress=noted)
+    assert noted.phases == [("census", None)]

@@ -173,3 +173,31 @@ def test_any_column_is_rewrapped_whole_and_a_second_run_does_nothing(rewrap, sea
     again, second = rewrap(after, fields)
     assert again == after
     assert (second.total, second.kept) == (0, len([cell for cell in spec if isinstance(cell, tuple)]))
+
+
+class Noted:
+    """Stands for the progress that a controller asks for."""
+
+    is_watched = True
+
+    def __init__(self):
+        self.phases = []
+        self.done = 0
+
+    def begin(self, phase, total=None):
+        self.phases.append((phase, total))
+
+    def advance(self, count):
+        self.done += count
+
+
+@pytest.mark.parametrize(
+    ("rows", "total"), [({"t": 3, "u": 9}, 6), (None, None)], ids=["as many as the census saw", "nobody knows how many"]
+)
+def test_progress_counts_each_field_of_each_row(memory, ciphers, mark, sealed, rows, total):
+    store = memory({"t": (("id", "c", "d"), ("id",), {n: (n, sealed("A", "1"), sealed("A", "2")) for n in (1, 2, 3)})})
+    tally, noted = Tally(), Noted()
+    rewrapper = Rewrapper(target=ciphers("S")[mark("S")], sources=ciphers("A"), nonce_of=Nonces(), tally=tally)
+    fields = [COLUMN, COLUMN._replace(path="$.a"), Field("t", ("d",), T)]
+    rewrap_tables(store, [(store.tables()[0], fields, False)], rewrapper, tally, progress=noted, rows=rows)
+    assert (noted.phases, noted.done, tally.total, tally.rows) == ([("rewrap", total)], 6, 6, 3)

@@ -222,3 +222,15 @@ def test_odd_file_names(tmp_path, name):
     with SqliteDatabase(path).reading() as reader:
         assert [table.name for table in reader.tables()] == ["t"]
     assert os.listdir(str(tmp_path)) == [name]
+
+
+@pytest.mark.parametrize(
+    ("schema", "ids", "about"),
+    [("id INTEGER PRIMARY KEY", [], 0), ("id INTEGER PRIMARY KEY", [7], 1), ("id INTEGER PRIMARY KEY", [-2, 3, 7], 10),
+     ("id TEXT PRIMARY KEY", ["b", "a"], 2), ("id TEXT PRIMARY KEY) WITHOUT ROWID; --", ["a"], None)],
+    ids=["none", "one", "gaps count", "a key of text", "without row id"],
+)  # fmt: skip
+def test_about_how_many_rows(make_database, schema, ids, about):
+    path = make_database(f"CREATE TABLE t ({schema})", [("INSERT INTO t VALUES (?)", (each,)) for each in ids])
+    with SqliteDatabase(path).reading() as reader:
+        assert reader.rows_about(reader.tables()[0]) == about
