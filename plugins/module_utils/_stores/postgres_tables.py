@@ -55,6 +55,10 @@ SELECT l.relid::oid, n.nspname, c.relname FROM pg_partition_tree(%s::oid::regcla
 JOIN pg_class c ON c.oid = l.relid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE l.isleaf AND c.relkind = 'r' ORDER BY 1
 """
 
+# A table that was never analysed has -1 rows, or 0 before PostgreSQL 14; small ones often stay so for ever.
+_ESTIMATES = "SELECT reltuples::int8, pg_relation_size(oid) FROM pg_class WHERE oid = ANY(%s::oid[])"
+_SMALL_BYTES, _GUESSED_ROW_BYTES = 1_000_000, 100
+
 _Row = t.Tuple[t.Tuple[t.Any, ...], t.Tuple[t.Any, ...]]
 
 
@@ -144,6 +148,15 @@ class PostgresReader:
                 found.update(c for c, length in zip(asked, longest) if (length or 0) >= least[shape.kinds[c]])
             self._long[table.name] = found
         return self._long[table.name] & set(columns)
+
+    def rows_about(self, table: Table) -> int | None:
+        """Return the planner's estimate; None where it has none yet and the table is not small enough for a guess."""
+        total = 0
+        for count, size in self._ask(_ESTIMATES, (list(self._shapes[table.name].leaves),)):
+            if count <= 0 and size > _SMALL_BYTES:
+                return None
+            total += max(count, 0) or size // _GUESSED_ROW_BYTES
+        return total
 
     def key_of(self, table: Table, address: tuple[t.Any, ...]) -> str:
         """Say which row lies at an address, as C(name=value) of its primary key."""
