@@ -76,15 +76,23 @@ class Rewrapper:
             return self._renewing_the_only_one(codec)
         renewers = [(mark, codec.renewer(cipher, self._target, self._nonce_of)) for mark, cipher in self._sources]
         tally, counts, target = self._tally, self._tally.rewrapped, self._target
+        if not renewers:
+            renewers.append(("", lambda unused_stored: None))
+        last_mark, renew_as_last = renewers[0]
 
         def renewed(stored: t.Any) -> t.Any:
-            for position, (mark, renew) in enumerate(renewers):
-                sealed = renew(stored)
-                if sealed is not None:
-                    if position:
-                        renewers.insert(0, renewers.pop(position))
-                    counts[mark] = counts.get(mark, 0) + 1
-                    return sealed
+            nonlocal last_mark, renew_as_last
+            sealed = renew_as_last(stored)
+            if sealed is not None:
+                counts[last_mark] = counts.get(last_mark, 0) + 1
+                return sealed
+            for mark, renew in renewers:
+                if mark != last_mark:
+                    sealed = renew(stored)
+                    if sealed is not None:
+                        last_mark, renew_as_last = mark, renew
+                        counts[mark] = counts.get(mark, 0) + 1
+                        return sealed
             if codec.open(target, stored) is not None:
                 tally.kept += 1
                 return stored
