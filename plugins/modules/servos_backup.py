@@ -10,8 +10,11 @@ module: servos_backup
 short_description: Back up, restore and expire the database of an installation
 version_added: 0.1.0
 description:
-  - Copies a database while it is in use (a libSQL server into a SQLite file), checks the copy's integrity, opens every value in it, and writes beside it
-    its SHA-256, its counts and the fingerprint of the key that opens it; a backup without its key is worth nothing.
+  - Copies a database while it is in use (a libSQL server into a SQLite file, a PostgreSQL database by C(pg_dump)), checks the
+    copy's integrity, opens every value in it, and writes beside it its SHA-256, its counts and the fingerprint of the key that opens it; a backup without its key is worth nothing.
+  - A dump of a PostgreSQL database is proven by restoring it into a scratch database on the same server, which is dropped
+    afterwards. That needs C(pg_dump) and C(pg_restore) of the server's version, or newer, on the managed host, and a role that may
+    create databases.
 author:
   - servos.ops contributors (@servos-ops)
 extends_documentation_fragment:
@@ -36,12 +39,14 @@ options:
       - With V(restored), a backup takes the place of the data, or is written to O(target). Without O(target) the service is
         stopped meanwhile, and started again if the restored data is under the active key. What is replaced is set aside in
         O(backup_dir), and RV(loss) says what only it holds; look at that in check mode first.
+      - With V(dropped), the scratch database O(target) of a PostgreSQL server, which V(restored) made, is dropped.
       - With V(pruned), backups past their time are removed, and with O(unreadable) those that no key known here opens.
     type: str
     choices:
       - present
       - restored
       - pruned
+      - dropped
     default: present
   backup_dir:
     description: Where backups lie. It is made C(0700), the files are C(0600).
@@ -55,7 +60,10 @@ options:
     description: The backup to restore; the default is the newest.
     type: path
   target:
-    description: Restore to this new file instead of the installation's database.
+    description:
+      - Restore to this new file instead of the installation's database.
+      - A backup of a PostgreSQL database is restored into a scratch database on the same server, of which this is a short name of
+        a-z, 0-9 and _. It stays until O(state=dropped).
     type: path
   unreadable:
     description: With O(state=pruned), remove backups too that no key known here opens. The newest is not spared then.
@@ -126,6 +134,11 @@ set_aside:
   returned: when O(state=restored) without O(target)
   type: str
   sample: /var/lib/servos/backups/servos-20260102T000000.000000Z.db
+copy:
+  description: The URL of what the backup was (in check mode, would be) restored to.
+  returned: when O(state=restored) with O(target)
+  type: str
+  sample: sqlite:////var/lib/servos/rehearsal/servos.db
 started:
   description: Whether the service was started again after a restore.
   returned: when O(state=restored) without O(target)
@@ -144,7 +157,7 @@ from ansible_collections.servos.ops.plugins.module_utils._ansible.options import
 )
 from ansible_collections.servos.ops.plugins.module_utils._rotation.backups import keep_backups, prune_backups
 from ansible_collections.servos.ops.plugins.module_utils._rotation.due import require_days
-from ansible_collections.servos.ops.plugins.module_utils._rotation.restore import restore_backup
+from ansible_collections.servos.ops.plugins.module_utils._rotation.restore import drop_scratch, restore_backup
 
 if t.TYPE_CHECKING:
     from ansible_collections.servos.ops.plugins.module_utils._rotation.installation import Installation
@@ -156,7 +169,7 @@ def main() -> None:
             installation_options(),
             **service_options(),
             **empty_option(),
-            state={"type": "str", "choices": ["present", "restored", "pruned"], "default": "present"},
+            state={"type": "str", "choices": ["present", "restored", "pruned", "dropped"], "default": "present"},
             backup_dir={"type": "path", "required": True},
             retention_days={"type": "float", "default": 30},
             path={"type": "path"},
@@ -165,6 +178,7 @@ def main() -> None:
             stop_timeout={"type": "float", "default": 90},
             start_timeout={"type": "float", "default": 60},
         ),
+        required_if=[("state", "dropped", ["target"])],
         supports_check_mode=True,
     )
 
@@ -180,6 +194,8 @@ def main() -> None:
             return prune_backups(
                 installation, backup_dir=params["backup_dir"], unreadable=params["unreadable"], now=now(), write=write
             )
+        if params["state"] == "dropped":
+            return drop_scratch(installation, name=params["target"], write=write)
         return restore_backup(
             installation, backup_dir=params["backup_dir"], path=params["path"], target=params["target"],
             stop_timeout_s=params["stop_timeout"], start_timeout_s=params["start_timeout"],

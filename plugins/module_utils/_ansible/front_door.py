@@ -23,7 +23,7 @@ from .._system.files import ensure_private_directory, remove_if_only
 from .._system.locks import exclusive_lock
 from .._system.progress import watched_progress
 from .dependencies import require_cryptography
-from .leaving import Result, run_command, run_guarded
+from .leaving import Result, run_command, run_guarded, run_with_descriptors
 from .masking import mask_keys
 
 if t.TYPE_CHECKING:
@@ -64,7 +64,10 @@ def run_module(module: AnsibleModule, work: Work) -> None:
 
 def installation_of(module: AnsibleModule) -> Installation:
     """Build the installation that a module's options describe."""
-    return Installation(module.params, run=lambda argv: run_command(module, argv), progress=watched_progress())
+    return Installation(
+        module.params, run=lambda argv: run_command(module, argv), progress=watched_progress(),
+        run_program=lambda argv, descriptors: run_with_descriptors(module, argv, descriptors),
+    )
 
 
 def run_acting(

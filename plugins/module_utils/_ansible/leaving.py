@@ -77,6 +77,15 @@ def run_with_input(module: AnsibleModule, argv: list[str], content: bytes) -> tu
     return done
 
 
+def run_with_descriptors(module: AnsibleModule, argv: list[str], descriptors: t.Sequence[int]) -> tuple[int, str, str]:
+    """Run a command that keeps some of our descriptors, nothing of its arguments expanded; a missing one is an OSError."""
+    with children_without_core_files():
+        done: tuple[int, str, str] = module.run_command(
+            argv, pass_fds=list(descriptors), expand_user_and_vars=False, handle_exceptions=False, environ_update={"LC_ALL": "C.UTF-8"}
+        )
+    return done
+
+
 def _lines(facts: t.Mapping[str, t.Any]) -> str:
     """Render facts one a line, so that a diff shows what differs."""
     rows = []
@@ -96,4 +105,4 @@ def _census_line(row: t.Mapping[str, t.Any]) -> str:
     return f"{place}: {counts or 'nothing'}"
 
 
-__all__ = ("Result", "run_command", "run_guarded", "run_with_input")
+__all__ = ("Result", "run_command", "run_guarded", "run_with_descriptors", "run_with_input")

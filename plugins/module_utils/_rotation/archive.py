@@ -21,7 +21,6 @@ from .._keys.material import MasterKey
 from .._keys.shares import Share, combine_shares, parse_share, require_sharing
 from .._sealing.aes_gcm import Cipher
 from .._stores.database import Database
-from .._stores.urls import open_snapshot
 from .backups import read_note, sha256_of
 from .census import Census, take_census
 from .escrowing import AGE_MISSING, Runner
@@ -171,7 +170,7 @@ def _noted(path: str) -> tuple[dict[str, int], list[str]]:
 
 def _census_of(installation: Installation, path: str | None, keys: t.Mapping[str, MasterKey]) -> Census:
     ciphers = {mark: Cipher(key.reveal_bytes()) for mark, key in keys.items()}
-    database: Database = open_snapshot(path) if path else installation.database()
+    database: Database = installation.snapshot(path) if path else installation.database()
     return database.read(lambda reader: take_census(reader, installation.profile, ciphers, progress=installation.progress))
 
 

@@ -20,7 +20,8 @@ from .._keys.key_list import KeptList, split_keys
 from .._keys.keyring import ROLES, Keyring, key_file_text
 from .._keys.material import MasterKey, parse_key
 from .._stores.database import Database, Place
-from .._stores.urls import place_of
+from .._stores.postgres_programs import Runner as ProgramRunner
+from .._stores.urls import form_of, open_snapshot, place_of
 from .._system import files
 from .._system.compose import ComposeService
 from .._system.processes import hides_environment, process_variable, started_at
@@ -38,11 +39,14 @@ class Installation:
     """What the options of a module say about an installation, checked and filled up from the profile.
 
     C(options) are the options of the doc fragment C(_installation) by name; an empty text means not given. C(run) runs the
-    commands that a service manager needs. C(progress) is told what is done.
+    commands that a service manager needs, C(run_program) the client programs of a database. C(progress) is told what is done.
     """
 
-    def __init__(self, options: t.Mapping[str, t.Any], *, run: Runner, progress: Progress | None = None) -> None:
+    def __init__(
+        self, options: t.Mapping[str, t.Any], *, run: Runner, run_program: ProgramRunner | None = None, progress: Progress | None = None
+    ) -> None:
         self._run = run
+        self._run_program = run_program
         self.progress = progress or Progress()
         overrides = dict(options.get("profile") or {})
         if options.get("env_var"):
@@ -74,7 +78,9 @@ class Installation:
         """Return where the database is, or should be."""
         if not self.database_url:
             raise ProfileError(f"the profile {self.profile.app} has no database of its own; name one (database)")
-        return place_of(self.database_url, token_path=self.database_token_file, password_path=self.database_password_file)
+        return place_of(
+            self.database_url, token_path=self.database_token_file, password_path=self.database_password_file, run=self._run_program
+        )
 
     def database(self) -> Database:
         """Return the store.
@@ -83,6 +89,12 @@ class Installation:
             StoreError: it is not there, or not what it should be.
         """
         return self.place().open()
+
+    def snapshot(self, path: str) -> Database:
+        """Return a snapshot to read; one that only a server can read is read by that of this database."""
+        form = form_of(path)
+        own = self.place().form if form is not None and self.database_url else None
+        return own.open(path) if own is not None and form is not None and own.suffix == form.suffix else open_snapshot(path)
 
     def service(self) -> Service | None:
         """Return the service, or None where none is described (service_manager=none, or a profile without one).

@@ -19,7 +19,6 @@ from .._sealing.aes_gcm import Cipher, Codec
 from .._sealing.codecs import codec_named
 from .._sealing.json_leaves import has_long_string, may_be_json, replace_leaves, text_of_json
 from .._stores.shapes import Table
-from .._stores.urls import open_snapshot
 from .counting import Reader
 from .installation import Installation
 from .observe import Keys
@@ -66,7 +65,7 @@ def loss_of(installation: Installation, note: t.Mapping[str, t.Any], keys: Keys)
     since = str(note.get("created_at"))
     ciphers = list(keys.ciphers().values())
     try:
-        with open_snapshot(note["path"]).reading() as reader:
+        with installation.snapshot(note["path"]).reading() as reader:
             old = {table.name: _digests(reader, table, installation, ciphers) for table in reader.tables()}
         added = changed = deleted = 0
         differing = []

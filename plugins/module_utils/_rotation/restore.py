@@ -4,7 +4,7 @@
 
 # This module_util is PRIVATE and only for use by the servos.ops collection. It can change without notice.
 
-"""Put a backup in the place of the data, or into a scratch file: proven first, with what it would lose, and what it replaces kept."""
+"""Put a backup in the place of the data, or into a scratch copy: proven first, with what it would lose, and what it replaces kept."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ import typing as t
 
 from .._errors import ForeignValueError, ServosError, StoreError
 from .._stores.database import Place
+from .._stores.json_file import JsonSnapshots
+from .._stores.postgres_server import PostgresServer
 from .._system import files
 from .._system.processes import pids_with_open_file
 from .._system.services import wait_until_settled
@@ -37,7 +39,7 @@ def restore_backup(
     now: datetime.datetime,
     write: bool,
 ) -> dict[str, t.Any]:
-    """Put a backup in the place of the data, or into a scratch file.
+    """Put a backup in the place of the data, or into a scratch file, which at a PostgreSQL server is a scratch database.
 
     What is replaced is set aside in C(backup_dir) for C(retention_days). The result's C(loss) says what only it holds.
 
@@ -48,11 +50,7 @@ def restore_backup(
     keys = _verify_backup(note, installation)
     result: dict[str, t.Any] = {"changed": True, "backup": note}
     if target:
-        if os.path.realpath(target) == installation.place().identity or pids_with_open_file(target):
-            raise StoreError(f"{target} is a database in use, not a scratch file; nothing was changed; name another target, or none")
-        if write:
-            _restore_to_copy(installation.place(), note, target)
-        return result
+        return dict(result, copy=_restore_to_scratch(installation.place(), note, target, write=write))
     service = installation.service()
     if not write:
         return dict(result, started=False, set_aside=None, loss=loss_of(installation, note, keys).as_result())
@@ -164,6 +162,29 @@ def _verify_backup(note: t.Mapping[str, t.Any], installation: Installation) -> K
     return keys
 
 
+def drop_scratch(installation: Installation, *, name: str, write: bool) -> dict[str, t.Any]:
+    """Drop the scratch database that a restore made.
+
+    Raises:
+        StoreError: the database is none of a PostgreSQL server, or the scratch database is not ours.
+    """
+    place = installation.place()
+    if not isinstance(place, PostgresServer):
+        raise StoreError(f"{place.name} has no scratch databases; nothing was changed; remove the file that was restored to instead")
+    return {"changed": place.drop_scratch(name) if write else place.has_scratch(name)}
+
+
+def _restore_to_scratch(place: Place, note: t.Mapping[str, t.Any], target: str, *, write: bool) -> str:
+    """Restore a backup beside the data; return the URL of what has, or would have, come of it."""
+    if isinstance(place, PostgresServer):
+        return place.restore_to_scratch(note["path"], target) if write else place.scratch_url(target)
+    if os.path.realpath(target) == place.identity or pids_with_open_file(target):
+        raise StoreError(f"{target} is a database in use, not a scratch file; nothing was changed; name another target, or none")
+    if write:
+        _restore_to_copy(place, note, target)
+    return f"{'json' if place.form.suffix == JsonSnapshots.suffix else 'sqlite'}:///{target}"
+
+
 def _restore_to_copy(place: Place, note: t.Mapping[str, t.Any], target: str) -> None:
     """Write a backup to a new database file, 0600, in a private directory; replace an earlier one of that name."""
     if not os.path.isdir(os.path.dirname(target)):
@@ -175,4 +196,4 @@ def _restore_to_copy(place: Place, note: t.Mapping[str, t.Any], target: str) -> 
     files.rename_file(partial, target)
 
 
-__all__ = ("restore_backup",)
+__all__ = ("drop_scratch", "restore_backup")

@@ -100,6 +100,20 @@ class PostgresDatabase:
         finally:
             connection.close()
 
+    @contextlib.contextmanager
+    def alone(self, *, lock_timeout_s: float) -> t.Iterator[t.Any]:
+        """Hold the advisory lock of the database while something else than this store writes it; lend the session that holds it.
+
+        Raises:
+            StoreBusyError: another of us is at work.
+            StoreError: nobody can write here.
+        """
+        connection = connect(self.address, self.password_path, lock_timeout_s=lock_timeout_s)
+        with contextlib.closing(connection), translated(self.address, lock_timeout_s=lock_timeout_s):
+            require_writable(connection, self.address)
+            self._take_lock(connection, lock_timeout_s)
+            yield connection
+
     def _take_lock(self, connection: t.Any, lock_timeout_s: float) -> None:
         deadline = time.monotonic() + lock_timeout_s
         while not connection.execute("SELECT pg_try_advisory_lock(%s, %s)", _LOCK).fetchone()[0]:

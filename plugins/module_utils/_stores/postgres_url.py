@@ -72,6 +72,18 @@ def address_of(url: str) -> Address:
     )
 
 
+def url_with(url: str, *, database: str | None = None, **options: str) -> str:
+    """Return the URL of an C(Address) with another database, or with options that replace its own."""
+    before, unused_mark, query_text = url.partition("?")
+    query = dict(urllib.parse.parse_qsl(query_text.replace("+", "%2B"), keep_blank_values=True))
+    if database is not None:
+        query.pop("dbname", None)
+        scheme, unused_separator, rest = before.partition("://")
+        before = f"{scheme}://{rest.partition('/')[0]}/{urllib.parse.quote(database, safe='')}"
+    text = urllib.parse.urlencode({**query, **options}, quote_via=urllib.parse.quote)
+    return f"{before}{'?' + text if text else ''}"
+
+
 def _is_near(hosts: str, options: t.Mapping[str, str]) -> bool:
     """Tell whether nothing leaves this host: sockets and loopback addresses only."""
     given = options.get("hostaddr") or options.get("host") or hosts
@@ -89,4 +101,4 @@ def _is_socket(host: str) -> bool:
     return not host or host.startswith(("/", "@"))
 
 
-__all__ = ("SCHEMES", "Address", "address_of")
+__all__ = ("SCHEMES", "Address", "address_of", "url_with")

@@ -13,6 +13,8 @@ from .database import Database, Place, SnapshotForm
 from .json_file import JsonFile, JsonSnapshots
 from .libsql_server import LibsqlServer
 from .libsql_url import SCHEMES, server_of
+from .postgres_copy import PostgresDumps
+from .postgres_programs import Runner
 from .postgres_server import PostgresServer
 from .postgres_url import SCHEMES as POSTGRES_SCHEMES
 from .postgres_url import address_of
@@ -20,22 +22,25 @@ from .sqlite_file import SqliteFile, SqliteSnapshots
 
 _JSON = "json:"
 # By the end of the file's name; every form that any place has.
-_FORMS: dict[str, SnapshotForm] = {form.suffix: form for form in (SqliteSnapshots(), JsonSnapshots())}
+_FORMS: dict[str, SnapshotForm] = {form.suffix: form for form in (SqliteSnapshots(), JsonSnapshots(), PostgresDumps())}
 
 
-def place_of(url: str, *, token_path: str | None = None, password_path: str | None = None) -> Place:
+def place_of(
+    url: str, *, token_path: str | None = None, password_path: str | None = None, run: Runner | None = None
+) -> Place:
     """Return where the database of a URL is, whether there is one or not.
 
     Args:
         url: V(postgresql://user@host/name), V(libsql://host) or V(https://host) of a server, else see C(path_of).
         token_path: the file with a libSQL server's token, if it asks for one.
         password_path: the file with the password of the role at a PostgreSQL server, if libpq does not find it by itself.
+        run: what runs the client programs of a PostgreSQL server, for whoever makes, reads or puts back a snapshot.
 
     Raises:
         StoreError: the URL is not understood, names a relative path, or holds a token or password.
     """
     if url.partition("://")[0] in POSTGRES_SCHEMES:
-        return PostgresServer(address_of(url), password_path)
+        return PostgresServer(address_of(url), password_path, run)
     if url.partition("://")[0] in SCHEMES:
         return LibsqlServer(server_of(url), token_path)
     return JsonFile(path_of(url)) if url.startswith(_JSON) else SqliteFile(path_of(url))
