@@ -101,18 +101,25 @@ class PostgresDatabase:
             connection.close()
 
     @contextlib.contextmanager
-    def alone(self, *, lock_timeout_s: float) -> t.Iterator[t.Any]:
-        """Hold the advisory lock of the database while something else than this store writes it; lend the session that holds it.
+    def replacing(self, *, lock_timeout_s: float) -> t.Iterator[t.Any]:
+        """Open one transaction under the advisory lock for who replaces the whole; lend its session; commit when the block ends.
 
         Raises:
-            StoreBusyError: another of us is at work.
-            StoreError: nobody can write here.
+            StoreBusyError: another of us is at work, or a lock was not to be had.
+            UnknownCommitError: the commit was sent, and the server cannot be asked now.
         """
         connection = connect(self.address, self.password_path, lock_timeout_s=lock_timeout_s)
-        with contextlib.closing(connection), translated(self.address, lock_timeout_s=lock_timeout_s):
-            require_writable(connection, self.address)
-            self._take_lock(connection, lock_timeout_s)
-            yield connection
+        try:
+            with translated(self.address, lock_timeout_s=lock_timeout_s):
+                require_writable(connection, self.address)
+                self._take_lock(connection, lock_timeout_s)
+                connection.execute("BEGIN")
+                connection.execute(_PROMISED)
+                yield connection
+                number = _number(connection)
+            self._commit(connection, number, lock_timeout_s)
+        finally:
+            connection.close()
 
     def _take_lock(self, connection: t.Any, lock_timeout_s: float) -> None:
         deadline = time.monotonic() + lock_timeout_s

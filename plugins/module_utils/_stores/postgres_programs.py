@@ -80,14 +80,17 @@ class PostgresPrograms:
             f"changed; install the package ({package})"
         )
 
-    def call(self, program: str, *argv: str, url: str | None = None, use_list: str | None = None) -> tuple[int, str, str]:
-        """Run a program; with C(url) on that database, with C(use_list) on these lines of an archive's list.
+    def call(
+        self, program: str, *argv: str, url: str | None = None, use_list: str | None = None, kept: t.Sequence[int] = ()
+    ) -> tuple[int, str, str]:
+        """Run a program; with C(url) on that database, with C(use_list) on these lines of an archive's list. It keeps
+        the descriptors C(kept).
 
         The password, if it comes from a file, reaches it as a password file that lies in memory.
         """
         if self._run is None:
             raise StoreError(f"no program can be run for {self.address.name} here; nothing was changed")
-        arguments, descriptors = [program, *argv], []
+        arguments, descriptors = [program, *argv], list(kept)
         with contextlib.ExitStack() as stack:
             if use_list is not None:
                 descriptors.append(stack.enter_context(memory_file(use_list.encode("utf-8", "surrogateescape"))))

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from .database import Database, SnapshotForm
 from .postgres import PostgresDatabase
-from .postgres_copy import PostgresDumps, dump, put_back, restore_to_scratch
+from .postgres_copy import PostgresDumps, dump, restore_to_scratch
 from .postgres_programs import PostgresPrograms, Runner
+from .postgres_replace import put_back
 from .postgres_scratch import address_of_scratch, drop_scratch, has_scratch, named_scratch
 from .postgres_url import Address
 
