@@ -14,14 +14,12 @@ Source: https://www.postgresql.org/docs/current/app-pgrestore.html
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
-import threading
 import typing as t
 
 from .._errors import StoreBusyError, StoreError
 from .._system.memory_file import path_in_child
+from .._system.pipes import read_while
 from .postgres import PostgresDatabase
 from .postgres_connection import driver, meant
 from .postgres_contents import database_in, for_replacement, has_table
@@ -172,42 +170,24 @@ def _copy_rows(copy: t.Any, stream: t.BinaryIO) -> None:
         copy.write(b"".join(chunk))
 
 
-@contextlib.contextmanager
 def _written(
     programs: PostgresPrograms, restore: str, path: str, wanted: str, section: str, *options: str
-) -> t.Iterator[t.BinaryIO]:
+) -> t.ContextManager[t.BinaryIO]:
     """Lend what pg_restore writes of a section, while it writes it.
 
     Raises:
         StoreError: the dump is damaged; raised at the end of the block, before anything is committed.
     """
-    reading, writing = os.pipe()
-    outcome: list[tuple[int, str, str] | StoreError] = []
 
-    def write() -> None:
-        try:
-            outcome.append(
-                programs.call(
-                    restore, f"--section={section}", *options, f"--file={path_in_child(writing)}", path, use_list=wanted, kept=[writing]
-                )
-            )
-        except StoreError as error:
-            outcome.append(error)
-        finally:
-            os.close(writing)  # with the program's own copy gone too, the reader meets the end
+    def write(descriptor: int) -> None:
+        target = f"--file={path_in_child(descriptor)}"
+        code, unused_output, errors = programs.call(
+            restore, f"--section={section}", *options, target, path, use_list=wanted, kept=[descriptor]
+        )
+        if code:
+            raise refusal(f"reading {path}", errors)
 
-    writer = threading.Thread(target=write, name="servos.ops pg_restore", daemon=True)
-    writer.start()
-    try:
-        with os.fdopen(reading, "rb", buffering=_CHUNK_BYTES) as stream:
-            yield stream
-    finally:
-        writer.join()
-    done = outcome[0] if outcome else StoreError(f"reading {path} ended without a word; nothing was changed")
-    if isinstance(done, StoreError):
-        raise done
-    if done[0]:
-        raise refusal(f"reading {path}", done[2])
+    return read_while(write)
 
 
 __all__ = ("put_back",)
