@@ -6,7 +6,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import os
 import secrets
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -118,6 +123,26 @@ class PostgresSite:
         assert self.password not in outcome.printed
         assert "Traceback" not in outcome.printed, outcome.printed[-700:]
         return outcome
+
+    def play(self, name: str, *argv: str, **variables: Any) -> subprocess.CompletedProcess[str]:
+        """Run C(servos.ops.NAME) as a user does; neither key nor password may stand in anything that it prints."""
+        told = {
+            "servos_database": self.cluster.url(self.database, user=self.role), "servos_database_password_file": str(self.password_file),
+            "servos_env_file": str(self.env_file), "servos_state_dir": str(self.state_dir), "servos_backup_dir": str(self.backup_dir),
+            "servos_service_manager": "none", "rotation_rehearse_directory": str(self.folder), **variables,
+        }  # fmt: skip
+        host = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+        inventory = {"servos_control": {"hosts": {"control": host}, "vars": told}}
+        home = self.folder / "ansible"
+        done = subprocess.run(
+            [shutil.which("ansible-playbook") or str(Path(sys.executable).with_name("ansible-playbook")), "-i",
+             str(write(self.folder / "inventory.json", json.dumps(inventory))), f"servos.ops.{name}", *argv],
+            env=os.environ | {"ANSIBLE_HOME": str(home), "ANSIBLE_REMOTE_TMP": str(home / "remote"), "ANSIBLE_LOCALHOST_WARNING": "0"},
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True, timeout=180, check=False,
+        )  # fmt: skip
+        assert leaks(done.stdout, {"the old key": b64(OLD)}) == []
+        assert self.password not in done.stdout
+        return done
 
     def backup(self, **options: Any) -> Outcome:
         return self.run("servos_backup", backup_dir=str(self.backup_dir), **options)

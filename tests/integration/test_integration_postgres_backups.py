@@ -126,6 +126,16 @@ def test_rehearsed_in_a_scratch_database_that_is_dropped(site: PostgresSite) -> 
     assert site.content() == before
 
 
+def test_the_playbook_rehearses_in_a_scratch_database(site: PostgresSite) -> None:
+    before = site.content()
+    played = site.play("rehearse")
+    assert played.returncode == 0, played.stdout[-3000:]
+    assert ": 20 values in" in played.stdout
+    assert site.scratches() == []
+    assert site.content() == before
+    assert not (site.folder / "servos-ops-rehearsal").exists()
+
+
 def fast_locks() -> None:
     postgres_replace.LOCK_TIMEOUT_S = 1.0
 
