@@ -20,7 +20,7 @@ export ANSIBLE_COLLECTIONS_PATH := $(WORK)/collections
 export ANSIBLE_HOME := $(WORK)/ansible
 
 .PHONY: help demo test lint sanity unit states integration libsql reference faults faults-controller faults-hosts campaigns faults-quick \
-	leaks leaks-quick molecule bench apps build collection tree clean
+	leaks leaks-quick molecule bench fleet apps build collection tree clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -118,6 +118,10 @@ leaks-quick: $(VENV)/.test collection
 ## bench        figures against their floors in the same run
 bench: $(VENV)/.test collection
 	python tests/benchmarks/bench.py
+
+## fleet        50 installations on this machine, rotated batch by batch; figures (no part of test). ARGS go to tests/fleet/fleet.py
+fleet: $(VENV)/.test collection
+	python tests/fleet/fleet.py $(ARGS)
 
 ## build        the tarball, in .work/build
 build: $(VENV)/.demo
