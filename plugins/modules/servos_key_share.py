@@ -134,7 +134,7 @@ recipient:
   type: str
   sample: hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=
 database_id:
-  description: Names the database, so that two hosts can compare. The same for a file on one machine, and for one URL of a server.
+  description: Names the database, so that two hosts can compare. The same for a file on one machine, and for one database of a server.
   returned: when O(state=ready)
   type: str
   sample: 9f86d081884c7d65

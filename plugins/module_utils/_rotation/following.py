@@ -20,6 +20,7 @@ import typing as t
 
 from .._errors import KeyMissingError, ServiceError, StoreError
 from .._keys.material import MasterKey, written_like
+from .._stores.postgres import PostgresDatabase
 from .._system import files
 from .custody import refuse_unretired, remember_activation, remember_staging
 from .installation import Installation
@@ -56,10 +57,11 @@ def be_ready(installation: Installation) -> dict[str, t.Any]:
 
 
 def _database_id(installation: Installation) -> str:
-    """Name the database so that two hosts can compare: one file is on one machine, however it is called."""
-    place = installation.place()
-    identity = place.identity
-    if identity.startswith("/"):
+    """Name the database so that two hosts can compare: a file is on one machine, and a server's URL can be written in many ways."""
+    identity, database = installation.place().identity, installation.database()
+    if isinstance(database, PostgresDatabase):
+        identity = database.server_mark()
+    elif identity.startswith("/"):
         identity = f"{_machine()} {identity}"
     return hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 

@@ -33,6 +33,7 @@ SELECT a.pid, coalesce(host(a.client_addr), 'a socket'), a.application_name FROM
 WHERE l.locktype = 'advisory' AND l.classid = %s AND l.objid = %s AND l.granted
 AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
+_MARK = "SELECT extract(epoch FROM pg_postmaster_start_time())::text, oid::text FROM pg_database WHERE datname = current_database()"
 _DIRTY = """
 SELECT n.nspname, c.relname, pg_has_role(c.relowner, 'USAGE') FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_stat_user_tables s ON s.relid = c.oid WHERE c.relkind = 'r' AND s.n_dead_tup > 0 ORDER BY 1, 2
@@ -74,6 +75,16 @@ class PostgresDatabase:
             time.sleep(turn * _TURN_S)
         with self.reading() as reader:
             return work(reader)
+
+    def server_mark(self) -> str:
+        """Name the running server and the database: the same for everybody who reaches them, however the URL is written."""
+        connection = connect(self.address, self.password_path)
+        try:
+            with translated(self.address):
+                row = connection.execute(_MARK).fetchone()
+        finally:
+            connection.close()
+        return " ".join(map(str, row or ()))
 
     @contextlib.contextmanager
     def writing(self, *, lock_timeout_s: float, overwrite_freed: bool = False) -> t.Iterator[PostgresWriter]:  # noqa: ARG002
