@@ -32,13 +32,21 @@ def hosts(cluster: Cluster, tmp_path: Path, template: Path) -> Iterator[Hosts]:
 
 
 def test_two_hosts_get_one_key_and_lose_the_last(hosts: Hosts) -> None:
+    before = {name: servos.snapshot(directory_times=True) for name, servos in hosts.items()}
+    dry = play_shared(hosts, "rotate", "--check", "-e", "servos_rotation_id=one", servos_backup_before_rotation=False)
+    assert dry.code == 0, dry.text
+    assert [recap(dry, name)["changed"] > 0 for name in hosts] == [True, True]
+    assert {name: servos.snapshot(directory_times=True) for name, servos in hosts.items()} == before
     rotated = play_shared(hosts, "rotate", "-e", "servos_rotation_id=one", servos_backup_before_rotation=False)
     assert rotated.code == 0, rotated.text
     new = hosts["web1"].env_text()
     assert new != b64(OLD)
     assert_all_on(hosts, new, b64(OLD))
-    again = play_shared(hosts, "rotate", "-e", "servos_rotation_id=one", servos_backup_before_rotation=False)
-    assert [again.code, *(recap(again, name)["changed"] for name in hosts)] == [0, 0, 0], again.text
+    hosts["web2"].stop()
+    refused = play_shared(hosts, "retire")
+    assert refused.code == 2, refused.text
+    assert all((servos.state_dir / "previous.key").exists() for servos in hosts.values())
+    hosts["web2"].start()
     retired = play_shared(hosts, "retire")
     assert retired.code == 0, retired.text
     assert [list(servos.state_dir.glob("*.key")) for servos in hosts.values()] == [[], []]
