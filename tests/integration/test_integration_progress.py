@@ -68,6 +68,7 @@ def test_over_ssh(quiet: Servos, by_ssh: dict[str, Any], environment: dict[str, 
         obstacle.clear()
         assert play.wait()["phase"] == "activated"
     assert len([line for line in play.errors if line.startswith("control: ")]) == 1
+    assert list((quiet.scratch / "ansible" / "remote").glob("*")) == []
     quiet.assert_all_under(b64(NEW), b64(OLD))
 
 
