@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.servos.ops.plugins.module_utils._stores.urls import place_of
 from installations import NEW, OLD, Servos, assert_same, b64, wait_until, write
 from ports import free_port
+from postgres_servers import SUPERUSER_PASSWORD, running_cluster
 from sshds import Sshd, make_keys
 from watched_plays import Play, inventory_file, is_listed, locked, play_of, sockets_of
 
@@ -134,3 +136,26 @@ def test_awx_shows_it_as_an_event_of_the_task(quiet: Servos, tmp_path: Path) -> 
     assert (events[0]["event"], events[0]["event_data"]["task"]) == ("verbose", "servos.ops.servos_key_rotate")
     with done.stdout as stream:
         assert LINE in stream.read()
+
+
+def test_what_postgresql_says_of_the_number_of_rows_before_and_after_it_has_looked(tmp_path: Path) -> None:
+    with running_cluster() as cluster:
+        name = cluster.create()
+        with cluster.connect(name) as connection:
+            for table, rows in (("big", 20_000), ("empty", 0), ("small", 50)):
+                connection.execute(f"CREATE TABLE {table} AS SELECT i, repeat('x', 100) v FROM generate_series(1, {rows}) i")
+            connection.execute("CREATE TABLE parted (i int) PARTITION BY RANGE (i)")
+            connection.execute("CREATE TABLE low PARTITION OF parted FOR VALUES FROM (0) TO (100)")
+            connection.execute("CREATE TABLE high PARTITION OF parted FOR VALUES FROM (100) TO (1000)")
+            connection.execute("INSERT INTO parted SELECT generate_series(1, 500)")
+            password = write(tmp_path / "password", SUPERUSER_PASSWORD)
+            database = place_of(cluster.url(name), password_path=str(password)).open()
+
+            def told() -> dict[str, int | None]:
+                return database.read(lambda reader: {table.name: reader.rows_about(table) for table in reader.tables()})
+
+            before = told()
+            assert (before.pop("big"), before.pop("empty")) == (None, 0)
+            assert all(before.values()), before  # guesses, but numbers
+            connection.execute("ANALYZE")
+            assert told() == {"big": 20_000, "empty": 0, "parted": 500, "small": 50}
