@@ -189,7 +189,8 @@ import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.servos.ops.plugins.module_utils._ansible.front_door import given_key, now, run_acting, run_module
+from ansible_collections.servos.ops.plugins.module_utils._ansible.acting import now, run_acting
+from ansible_collections.servos.ops.plugins.module_utils._ansible.front_door import given_key, run_module
 from ansible_collections.servos.ops.plugins.module_utils._ansible.leaving import run_with_input
 from ansible_collections.servos.ops.plugins.module_utils._ansible.options import (
     empty_option,

@@ -262,7 +262,7 @@ import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.servos.ops.plugins.module_utils._ansible.front_door import run_acting
+from ansible_collections.servos.ops.plugins.module_utils._ansible.acting import run_acting
 from ansible_collections.servos.ops.plugins.module_utils._ansible.leaving import run_command
 from ansible_collections.servos.ops.plugins.module_utils._ansible.masking import mask_keys
 from ansible_collections.servos.ops.plugins.module_utils._ansible.pika_door import pika_options, pika_rules, run_on_pika

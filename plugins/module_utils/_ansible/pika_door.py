@@ -17,7 +17,7 @@ from .._keys.keyring import key_file_text
 from .._rotation.pika_custody import PikaCustody
 from .._rotation.pika_run import PikaLogin, PikaRun
 from .._system.files import read_file
-from .front_door import now
+from .acting import now
 from .leaving import Result, run_guarded
 from .masking import mask_keys, mask_texts
 

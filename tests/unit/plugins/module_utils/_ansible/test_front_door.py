@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.servos.ops.plugins.module_utils._ansible import dependencies, front_door, leaving, masking
+from ansible_collections.servos.ops.plugins.module_utils._ansible import acting, dependencies, front_door, leaving, masking
 from ansible_collections.servos.ops.plugins.module_utils._errors import (
     ApiError,
     ForeignValueError,
@@ -94,7 +94,7 @@ def test_a_fault_of_ours_is_shown_by_its_place_and_never_by_its_text(module, det
         raise ValueError("".join(["SEC", "RET"]))
 
     def work(installation):
-        return front_door.run_acting(installation, fail, purpose="x") if detached else fail()
+        return acting.run_acting(installation, fail, purpose="x") if detached else fail()
 
     way, result, unused = leave(module, work)
     assert way == "fail"
@@ -180,7 +180,7 @@ def test_no_key_given_is_none(module):
 
 def test_acting_takes_the_lock_and_leaves_no_directory_where_nothing_was_done(module, tmp_path):
     def work(installation):
-        return front_door.run_acting(installation, lambda: {"locked": (tmp_path / "state" / "lock").exists()}, purpose="test")
+        return acting.run_acting(installation, lambda: {"locked": (tmp_path / "state" / "lock").exists()}, purpose="test")
 
     assert leave(module, work)[1] == {"locked": True}
     assert not (tmp_path / "state").exists()
@@ -192,7 +192,7 @@ def test_acting_under_a_held_lock_is_refused(module, tmp_path):
     (tmp_path / "state").mkdir(mode=0o700)
     with exclusive_lock(str(tmp_path / "state" / "lock"), purpose="the other run"):
         way, result, _how = leave(
-            module, lambda installation: front_door.run_acting(installation, lambda: {"changed": True}, purpose="test")
+            module, lambda installation: acting.run_acting(installation, lambda: {"changed": True}, purpose="test")
         )
     assert (way, result["error"]) == ("fail", "HeldLockError")
     assert "the other run" in result["msg"]
