@@ -115,9 +115,9 @@ leaks-quick: $(VENV)/.test collection
 	tests/lab/engine-up
 	python -m pytest --ansible-unit-inject-only tests/leaks --quick
 
-## bench        figures against their floors in the same run
+## bench        figures against their floors in the same run, a table and a plot in .work/bench; ARGS="--only postgres --values 1000 100000"
 bench: $(VENV)/.test collection
-	python tests/benchmarks/bench.py
+	python tests/benchmarks/bench.py $(ARGS)
 
 ## fleet        50 installations on this machine, rotated batch by batch; figures (no part of test). ARGS go to tests/fleet/fleet.py
 fleet: $(VENV)/.test collection

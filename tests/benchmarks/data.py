@@ -55,15 +55,24 @@ def plaintexts(count: int) -> t.Iterator[bytes]:
 
 def servos_database(path: Path, count: int, keys: Keys, *, journal: str) -> None:
     """Make a table of values as ServOS seals them: Base64 of nonce, ciphertext and tag, beside unsealed columns."""
+    _make(path, _SERVOS, "INSERT INTO service_env_vars VALUES (?, ?, ?, ?, ?, ?)", _servos_rows(count, keys), journal)
+
+
+def servos_rows_in_postgres(connection: t.Any, count: int, keys: Keys) -> None:
+    """Make the same table in a PostgreSQL database."""
+    connection.execute(_SERVOS)
+    with connection.cursor() as cursor, cursor.copy("COPY service_env_vars FROM STDIN") as copy:
+        for row in _servos_rows(count, keys):
+            copy.write_row(row)
+    connection.execute("VACUUM ANALYZE service_env_vars")
+
+
+def _servos_rows(count: int, keys: Keys) -> t.Iterator[tuple[t.Any, ...]]:
     encrypt = AESGCM(bytes.fromhex(Path(keys.old).read_text())).encrypt
-
-    def rows() -> t.Iterator[tuple[t.Any, ...]]:
-        for number, plaintext in enumerate(plaintexts(count), 1):
-            nonce = os.urandom(12)
-            sealed = base64.b64encode(nonce + encrypt(nonce, plaintext, None)).decode()
-            yield number, number % 97, f"VARIABLE_{number}", sealed, _CREATED_AT, _CREATED_AT
-
-    _make(path, _SERVOS, "INSERT INTO service_env_vars VALUES (?, ?, ?, ?, ?, ?)", rows(), journal)
+    for number, plaintext in enumerate(plaintexts(count), 1):
+        nonce = os.urandom(12)
+        sealed = base64.b64encode(nonce + encrypt(nonce, plaintext, None)).decode()
+        yield number, number % 97, f"VARIABLE_{number}", sealed, _CREATED_AT, _CREATED_AT
 
 
 def provara_database(path: Path, count: int, keys: Keys) -> None:

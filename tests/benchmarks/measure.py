@@ -22,12 +22,16 @@ _LONGEST_S = 1800
 
 
 class Cost(t.NamedTuple):
-    """What one piece of work took: seconds of CPU (user and system), seconds of wall, megabytes; None where not looked at."""
+    """What one piece of work took: seconds of CPU (user and system), seconds of wall, megabytes; None where not looked at.
+
+    C(server_s) is the CPU of a database server meanwhile, which C(cpu_s) is without.
+    """
 
     cpu_s: float
     wall_s: float
     memory_mb: float | None = None
     written_mb: float | None = None
+    server_s: float | None = None
 
 
 class Meter:
@@ -91,9 +95,9 @@ def process(argv: t.Sequence[str], **more: str) -> tuple[Cost, str]:
     return Cost(used.ru_utime + used.ru_stime, wall_s), said
 
 
-def strategy(name: str, *arguments: str) -> Cost:
+def strategy(name: str, *arguments: str, **more: str) -> Cost:
     """Run one strategy of strategies.py in a process of its own; the cost is that of its work, without its start."""
-    unused, said = process([sys.executable, str(HERE / "strategies.py"), name, *arguments])
+    unused, said = process([sys.executable, str(HERE / "strategies.py"), name, *arguments], **more)
     return Cost(*json.loads(said))
 
 
@@ -121,11 +125,13 @@ def median(costs: t.Sequence[Cost]) -> Cost:
     """Take the median of each figure for itself; of the memory, the largest."""
     memory = [cost.memory_mb for cost in costs if cost.memory_mb is not None]
     written = [cost.written_mb for cost in costs if cost.written_mb is not None]
+    server = [cost.server_s for cost in costs if cost.server_s is not None]
     return Cost(
         statistics.median(cost.cpu_s for cost in costs),
         statistics.median(cost.wall_s for cost in costs),
         max(memory) if memory else None,
         statistics.median(written) if written else None,
+        statistics.median(server) if server else None,
     )
 
 
@@ -134,12 +140,12 @@ class Report:
 
     def __init__(self) -> None:
         self.rows: list[dict[str, t.Any]] = []
-        names = f"{'CPU s':>9} {'wall s':>9} {'mem MB':>7} {'wrote MB':>9} {'figure':>8} {'goal':>9}  ok"
+        names = f"{'CPU s':>9} {'server s':>9} {'wall s':>9} {'mem MB':>7} {'wrote MB':>9} {'figure':>8} {'goal':>9}  ok"
         print(f"{'':3} {'what':78} {'n':>8} {names}", flush=True)
 
-    def figure(self, goal_id: str, what: str, n: int, cost: Cost) -> None:
-        """Add what something took."""
-        self._add(goal=goal_id, what=what, n=n, **cost._asdict())
+    def figure(self, goal_id: str, what: str, n: int, cost: Cost, *, line: tuple[str, str] | None = None) -> None:
+        """Add what something took; C(line) is the panel of the plot, and the line there, that it is a point of."""
+        self._add(goal=goal_id, what=what, n=n, line=line, **cost._asdict())
 
     def held(self, goal_id: str, what: str, n: int, ratio: float, *, at_most: float | None = None, at_least: float | None = None) -> None:
         """Add a figure that is held to a goal, or only shown where it has none."""
@@ -158,7 +164,8 @@ class Report:
         self.rows.append(row)
         ok = {True: "yes", False: "NO", None: ""}[row.get("ok")]
         print(
-            f"{row['goal']:3} {row['what']:78} {row.get('n', ''):>8} {_shown(row.get('cpu_s'), 3):>9} {_shown(row.get('wall_s'), 3):>9} "
+            f"{row['goal']:3} {row['what']:78} {row.get('n', ''):>8} {_shown(row.get('cpu_s'), 3):>9} {_shown(row.get('server_s'), 3):>9} "
+            f"{_shown(row.get('wall_s'), 3):>9} "
             f"{_shown(row.get('memory_mb'), 1):>7} {_shown(row.get('written_mb'), 1):>9} {_shown(row.get('ratio'), 2):>8} "
             f"{row.get('limit') or '':>9}  {ok}".rstrip(),
             flush=True,
@@ -167,6 +174,25 @@ class Report:
     def missed(self) -> list[dict[str, t.Any]]:
         """Return the rows whose goal does not hold."""
         return [row for row in self.rows if row.get("ok") is False]
+
+    def held_rows(self) -> list[dict[str, t.Any]]:
+        """Return the rows that have a goal."""
+        return [row for row in self.rows if row.get("ok") is not None]
+
+    def markdown(self) -> str:
+        """Return the table as Markdown: first what is held to a goal, then all that was measured."""
+        goals = ["| goal | what | values | measured | asked | met |", "| --- | --- | --- | --- | --- | --- |"]
+        goals += [
+            f"| {row['goal']} | {row['what']} | {row['n']} | {row['ratio']:.2f} | {row['limit']} | {'yes' if row['ok'] else '**no**'} |"
+            for row in sorted(self.held_rows(), key=lambda row: row["goal"])
+        ]
+        names = "| | what | values | CPU s | server CPU s | wall s | memory MB | written MB | ratio |"
+        figures = [names, "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"]
+        columns = (("cpu_s", 3), ("server_s", 3), ("wall_s", 3), ("memory_mb", 1), ("written_mb", 1), ("ratio", 2))
+        for row in (row for row in self.rows if row.get("ok") is None):
+            cells = " | ".join(_shown(row.get(name), digits) for name, digits in columns)
+            figures.append(f"| {row['goal']} | {row['what']} | {row.get('n', '')} | {cells} |")
+        return "\n".join([*goals, "", *figures]) + "\n"
 
 
 def _shown(value: float | None, digits: int) -> str:

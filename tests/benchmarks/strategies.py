@@ -10,6 +10,7 @@ strategies.py NAME DATABASE OLD_KEY_FILE NEW_KEY_FILE [APP]
 from __future__ import annotations
 
 import base64
+import binascii
 import json
 import os
 import sqlite3
@@ -84,8 +85,10 @@ def _installation(task: Task) -> tuple[t.Any, t.Any]:
     from ansible_collections.servos.ops.plugins.module_utils._rotation.installation import Installation
     from ansible_collections.servos.ops.plugins.module_utils._rotation.observe import Keys
 
+    is_file = "://" not in task.database
     installation = Installation({
-        "app": task.app, "database": f"sqlite:///{task.database}", "state_dir": task.database + ".state", "service_manager": "none",
+        "app": task.app, "database": f"sqlite:///{task.database}" if is_file else task.database, "service_manager": "none",
+        "state_dir": task.old_key_path + ".state", "database_password_file": os.environ.get("BENCH_PASSWORD_FILE"),
     }, run=_no_command)
     old, new = installation.key_from_file(task.old_key_path), installation.key_from_file(task.new_key_path)
     return installation, Keys(active=old, staged=new, previous=None, withdrawn=None)
@@ -125,6 +128,90 @@ def scrub(task: Task) -> Meter:
     return meter
 
 
+def rows_commit_each(task: Task) -> Meter:
+    """The loop that everybody writes first: a SELECT, and an UPDATE and a commit for each row."""
+    return _naive(task, isolation_level=None)
+
+
+def rows(task: Task) -> Meter:
+    """The same in one transaction."""
+    return _naive(task, isolation_level="")
+
+
+def _naive(task: Task, *, isolation_level: str | None) -> Meter:
+    renewed = _renewed(task)
+    with Meter() as meter:
+        connection = sqlite3.connect(task.database, isolation_level=isolation_level)
+        connection.execute("PRAGMA synchronous=FULL")
+        for row_id, text in connection.execute("SELECT id, value FROM service_env_vars").fetchall():
+            connection.execute("UPDATE service_env_vars SET value = ? WHERE id = ?", (renewed(text), row_id))
+        connection.commit()
+        connection.close()
+    return meter
+
+
+def executemany(task: Task) -> Meter:
+    """Pages of 500 rows, written back by executemany, in one transaction."""
+    renewed = _renewed(task)
+    with Meter() as meter:
+        connection = sqlite3.connect(task.database, isolation_level=None)
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("BEGIN IMMEDIATE")
+        last = 0
+        while page := connection.execute("SELECT id, value FROM service_env_vars WHERE id > ? ORDER BY id LIMIT 500", (last,)).fetchall():
+            connection.executemany("UPDATE service_env_vars SET value = ? WHERE id = ?", [(renewed(text), row_id) for row_id, text in page])
+            last = page[-1][0]
+        connection.execute("COMMIT")
+        connection.close()
+    return meter
+
+
+def in_memory(task: Task) -> Meter:
+    """Everything read, everything sealed, everything written."""
+    renewed = _renewed(task)
+    with Meter() as meter:
+        connection = sqlite3.connect(task.database)
+        connection.execute("PRAGMA synchronous=FULL")
+        plain = connection.execute("SELECT id, value FROM service_env_vars").fetchall()
+        sealed = [(renewed(text), row_id) for row_id, text in plain]
+        connection.executemany("UPDATE service_env_vars SET value = ? WHERE id = ?", sealed)
+        connection.commit()
+        connection.close()
+    return meter
+
+
+def _renewed(task: Task) -> t.Callable[[str], str]:
+    old, new = (AESGCM(bytes.fromhex(Path(path).read_text())) for path in (task.old_key_path, task.new_key_path))
+
+    def renewed(text: str) -> str:
+        raw, nonce = base64.b64decode(text), os.urandom(12)
+        return base64.b64encode(nonce + new.encrypt(nonce, old.decrypt(raw[:12], raw[12:], None), None)).decode()
+
+    return renewed
+
+
+def rewrap_unread(task: Task) -> Meter:
+    """Our transaction without its read-back, which no user can have: what the goal without read-back is for."""
+    from ansible_collections.servos.ops.plugins.module_utils._sealing import aes_gcm
+
+    def renewer(unused: t.Any, source: t.Any, target: t.Any, nonce_of: t.Callable[[int], bytes]) -> t.Callable[[t.Any], t.Any]:
+        decode, encode, decrypt, encrypt = aes_gcm._strictly_decoded, binascii.b2a_base64, source.decrypt, target.encrypt
+
+        def renew(stored: t.Any) -> str | None:
+            try:
+                raw = decode(stored)
+                plaintext = decrypt(raw[:12], raw[12:], None)
+            except (aes_gcm.InvalidTag, ValueError, TypeError):
+                return None
+            nonce = nonce_of(12)
+            return encode(nonce + encrypt(nonce, plaintext, None), newline=False).decode("ascii")
+
+        return renew
+
+    aes_gcm.Base64Codec.renewer = renewer
+    return rewrap(task)
+
+
 def multifernet_rows(task: Task) -> Meter:
     """MultiFernet in a loop, a commit a row."""
     return _multifernet(task, isolation_level=None)
@@ -147,9 +234,40 @@ def _multifernet(task: Task, *, isolation_level: str | None) -> Meter:
     return meter
 
 
+def pg_floor(task: Task) -> Meter:
+    """Without cryptography, in the server."""
+    import postgres_strategies
+
+    return postgres_strategies.floor(task.database)
+
+
+def pg_batched(task: Task) -> Meter:
+    """Without cryptography, in our batches."""
+    import postgres_strategies
+
+    return postgres_strategies.batched(task.database)
+
+
+def pg_rows(task: Task) -> Meter:
+    """Row by row."""
+    import postgres_strategies
+
+    return postgres_strategies.rows(task.database, _renewed(task))
+
+
+def pg_in_memory(task: Task) -> Meter:
+    """All in memory."""
+    import postgres_strategies
+
+    return postgres_strategies.in_memory(task.database, _renewed(task))
+
+
 STRATEGIES: dict[str, t.Callable[[Task], Meter]] = {
     function.__name__: function
-    for function in (floor, floor_in_sql, crypto_pass, census, rewrap, scrub, multifernet_rows, multifernet_transaction)
+    for function in (
+        floor, floor_in_sql, crypto_pass, census, rewrap, rewrap_unread, scrub, rows_commit_each, rows, executemany, in_memory,
+        multifernet_rows, multifernet_transaction, pg_floor, pg_batched, pg_rows, pg_in_memory,
+    )
 }
 
 
