@@ -26,10 +26,11 @@ import playbook
 import plot
 import postgres_limits
 import sqlite_limits
+import tools
 import windows
 from measure import HERE, FailedError, Report
 
-_SECTIONS = ("limits", "postgres", "peers", "windows", "playbook", "nodes")
+_SECTIONS = ("limits", "postgres", "peers", "tools", "windows", "playbook", "nodes")
 _QUICK = [1_000, 10_000, 100_000]
 
 
@@ -56,6 +57,7 @@ def main() -> int:
         "limits": lambda: sqlite_limits.run(report, work, sizes=sizes, repeat=arguments.repeat),
         "postgres": lambda: postgres_limits.run(report, work, sizes=sizes, repeat=arguments.repeat),
         "peers": lambda: peers.run(report, work, repeat=arguments.repeat),
+        "tools": lambda: tools.run(report, work, repeat=arguments.repeat),
         "windows": lambda: windows.run(report, work, values=10_000, repeat=arguments.repeat),
         "playbook": lambda: playbook.run(report, work, repeat=arguments.repeat, by_ssh=not arguments.local),
         "nodes": lambda: nodes.run(report, work, endpoints=200, starts=50, repeat=arguments.repeat),
