@@ -90,6 +90,18 @@ options:
       - Only for check mode, when the task that stages a key has only said that it would; go on as if it had.
     type: bool
     default: false
+  batch_size:
+    description:
+      - Commit about this many rows at a time, instead of all in one transaction; V(0) is all. Only for PostgreSQL from 14 on.
+      - Locks are held for moments then, and a run that is stopped has not worked in vain. The same call goes on, by what the values
+        themselves say; the staged and the active key are both kept until all values are under one.
+      - Between the batches values are under both keys, so that the service is stopped meanwhile, as it is for one transaction.
+    type: int
+    default: 0
+  batch_pause:
+    description: Seconds to wait after each batch, so that replicas, the write-ahead log's archive and other users keep up.
+    type: float
+    default: 0
   lock_timeout:
     description: Seconds to wait for the database's write lock.
     type: float
@@ -341,6 +353,8 @@ def walk_options(params: dict[str, t.Any]) -> WalkOptions:
         discover=params["discover"],
         allow_empty=params["allow_empty"],
         scrub=params["scrub"],
+        batch_size=max(0, params["batch_size"]),
+        batch_pause_s=max(0.0, params["batch_pause"]),
         lock_timeout_s=params["lock_timeout"],
         stop_timeout_s=params["stop_timeout"],
         start_timeout_s=params["start_timeout"],
@@ -369,6 +383,8 @@ def main() -> None:
             old_key_file={"type": "path"},
             old_key={"type": "str", "no_log": True},
             expect_staged={"type": "bool", "default": False},
+            batch_size={"type": "int", "default": 0},
+            batch_pause={"type": "float", "default": 0},
             lock_timeout={"type": "float", "default": 30},
             stop_timeout={"type": "float", "default": 90},
             start_timeout={"type": "float", "default": 60},

@@ -195,7 +195,8 @@ import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.servos.ops.plugins.module_utils._ansible.front_door import now, run_acting, run_module
+from ansible_collections.servos.ops.plugins.module_utils._ansible.acting import now, run_acting
+from ansible_collections.servos.ops.plugins.module_utils._ansible.front_door import run_module
 from ansible_collections.servos.ops.plugins.module_utils._ansible.masking import mask_keys
 from ansible_collections.servos.ops.plugins.module_utils._ansible.options import installation_options, service_options
 from ansible_collections.servos.ops.plugins.module_utils._rotation.custody import fingerprints_of

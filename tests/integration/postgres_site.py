@@ -144,6 +144,18 @@ class PostgresSite:
         assert self.password not in done.stdout
         return done
 
+    def workers(self) -> list[int]:
+        """List the processes on this host that hold the collection's sessions with this database."""
+        query = "SELECT client_port FROM pg_stat_activity WHERE datname = %s AND application_name = 'servos.ops'"
+        ports = {f"{port:04X}" for (port,) in self.sql(query, self.database)}
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                with contextlib.suppress(OSError):
+                    held = {os.readlink(one) for one in (entry / "fd").iterdir()}
+                    found += [int(entry.name)] if held & _sockets(ports) else []
+        return found
+
     def backup(self, **options: Any) -> Outcome:
         return self.run("servos_backup", backup_dir=str(self.backup_dir), **options)
 
@@ -153,3 +165,9 @@ class PostgresSite:
         self.cluster.drop(self.database)
         with contextlib.suppress(psycopg.Error), self.cluster.connect() as connection:
             connection.execute(f"DROP ROLE {self.role}")
+
+
+def _sockets(ports: set[str]) -> set[str]:
+    """Return, as /proc names them, the sockets of this host whose own port is one of these. Source: proc(5), /proc/net/tcp."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return {f"socket:[{row[9]}]" for row in rows if row[1].rpartition(":")[2] in ports}

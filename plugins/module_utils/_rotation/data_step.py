@@ -4,18 +4,22 @@
 
 # This module_util is PRIVATE and only for use by the servos.ops collection. It can change without notice.
 
-"""The step that writes data: one transaction that brings every value under one key, or changes nothing."""
+"""The step that writes data: one transaction that brings every value under one key, or changes nothing.
+
+In parts, where that is asked for: each is committed, and what is left is seen by the next census.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 import typing as t
 
-from .._errors import StoreError, UndeclaredFieldError
+from .._errors import ProfileError, ServosError, StoreError, UndeclaredFieldError
 from .._keys.material import MasterKey
 from .._sealing.aes_gcm import Cipher
-from .._stores.shapes import Table
+from .._stores.shapes import Batches, Table
 from .census import Census, take_census
 from .installation import Installation
 from .observe import Keys
@@ -31,6 +35,16 @@ class DataDone(t.NamedTuple):
     duration_s: float
 
 
+class Pace(t.NamedTuple):
+    """How much of the data is committed at a time: all (0), or about C(batch_size) rows, with C(batch_pause_s) seconds between two."""
+
+    batch_size: int = 0
+    batch_pause_s: float = 0.0
+
+
+AT_ONCE = Pace()
+
+
 def rewrap_data(
     installation: Installation,
     *,
@@ -41,18 +55,21 @@ def rewrap_data(
     lock_timeout_s: float,
     overwrite_freed: bool = False,
     before_commit: t.Callable[[], None] = lambda: None,
+    pace: Pace = AT_ONCE,
 ) -> DataDone:
-    """Bring all values under C(target), in one transaction.
+    """Bring all values under C(target), in one transaction or in parts.
 
     Args:
         census: which fields there are; columns that it did not count as fields are searched again inside the
             transaction, since the application may have filled them in the meantime.
         include_new_fields: whether a field that is found only then is rewrapped too, or ends the transaction.
         overwrite_freed: as the store's C(writing).
-        before_commit: called last of all inside the transaction, if any value was rewrapped; what it raises ends it.
+        before_commit: called last of all inside the transaction, if any value was rewrapped; what it raises ends it. Of parts it
+            is called before the first.
+        pace: how much is committed at a time.
 
     Raises:
-        ForeignValueError, UndeclaredFieldError, StoreError: nothing was changed.
+        ForeignValueError, UndeclaredFieldError, StoreError: nothing was changed; or, of parts, the error says what stays.
     """
     ciphers = keys.ciphers()
     sources = {mark: cipher for mark, cipher in ciphers.items() if mark != target.fingerprint}
@@ -63,7 +80,9 @@ def rewrap_data(
     started = time.monotonic()
     database = installation.database()
     installation.progress.begin("lock")
-    with database.writing(lock_timeout_s=lock_timeout_s, overwrite_freed=overwrite_freed) as writer:
+    if pace.batch_size:
+        before_commit()
+    with _opened(database, tally, lock_timeout_s, overwrite_freed, pace) as writer:
         fields = [counted.field for counted in census.fields]
         # In a column of JSON the rewrap cannot tell which places matter, so that one is counted again.
         in_json = {(field.table, field.columns[0]) for field in fields if field.path is not None}
@@ -81,9 +100,46 @@ def rewrap_data(
         rewrap_tables(writer, plan, rewrapper, tally, progress=installation.progress, rows={**late.rows, **census.rows})
         if database.is_remote or any(table.triggers for table, unused_fields, unused_way in plan):
             _refuse_leftovers(installation, writer, ciphers, target)
-        if tally.total:
+        if tally.total and not pace.batch_size:
             before_commit()
     return DataDone(tally.total, tally.kept, time.monotonic() - started)
+
+
+def require_pace(database: t.Any, pace: Pace) -> None:
+    """Refuse parts where the store has none.
+
+    Raises:
+        ProfileError: naming the database.
+    """
+    if pace.batch_size and not hasattr(database, "batching"):
+        raise ProfileError(
+            f"batch_size is for PostgreSQL, and {database.name} has one writer at a time however short its transactions are; nothing was "
+            "changed; leave batch_size out"
+        )
+
+
+@contextlib.contextmanager
+def _opened(database: t.Any, tally: Tally, lock_timeout_s: float, overwrite_freed: bool, pace: Pace) -> t.Iterator[t.Any]:
+    """Open a writer of one transaction, or of parts; what ends the latter says how far it came."""
+    if not pace.batch_size:
+        with database.writing(lock_timeout_s=lock_timeout_s, overwrite_freed=overwrite_freed) as writer:
+            yield writer
+        return
+    require_pace(database, pace)
+    batches = Batches(pace.batch_size, pace.batch_pause_s, tally.note, tally.forget)
+    parts: list[t.Any] = []
+    try:
+        with database.batching(lock_timeout_s=lock_timeout_s, batches=batches) as writer:
+            parts.append(writer)
+            yield writer
+    except ServosError as error:
+        if not parts or not parts[0].committed:
+            raise
+        said = str(error).replace("nothing was changed by us", "nothing was changed")
+        stays = f"{parts[0].rewritten} rows were committed before, in {parts[0].committed} batches, and stay so; both keys are kept"
+        if "nothing was changed" in said:
+            raise type(error)(said.replace("nothing was changed", stays, 1), **error.facts) from None
+        raise type(error)(f"{said}; {stays}", **error.facts) from None
 
 
 def _plan(fields: t.Sequence[Field], tables: t.Sequence[Table], broken: t.Container[str]) -> list[tuple[Table, list[Field], bool]]:
@@ -107,4 +163,4 @@ def _refuse_leftovers(installation: Installation, writer: t.Any, ciphers: t.Mapp
         )
 
 
-__all__ = ("DataDone", "rewrap_data")
+__all__ = ("AT_ONCE", "DataDone", "Pace", "require_pace", "rewrap_data")

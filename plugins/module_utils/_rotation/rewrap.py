@@ -35,6 +35,17 @@ class Tally:
         self.rewrapped: dict[str, int] = {}
         self.kept = 0
         self.rows = 0
+        self._noted: tuple[dict[str, int], int] = ({}, 0)
+
+    def note(self) -> None:
+        """Remember the counts of values, for a part that may have to be done once more."""
+        self._noted = (dict(self.rewrapped), self.kept)
+
+    def forget(self) -> None:
+        """Go back to the counts that were remembered."""
+        counts, self.kept = self._noted
+        self.rewrapped.clear()
+        self.rewrapped.update(counts)
 
     @property
     def total(self) -> int:

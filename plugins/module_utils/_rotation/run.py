@@ -13,6 +13,7 @@ import typing as t
 from .._apps.http_base import request
 from .._errors import ApiError
 from .._system.services import Service, wait_until_settled
+from .data_step import Pace
 from .installation import Installation
 
 UNTIL = ("rewrapped", "swapped", "activated")
@@ -37,6 +38,13 @@ class WalkOptions(t.NamedTuple):
     api_token_file: str | None = None
     api_timeout_s: float = 300.0
     api_ca_file: str | None = None
+    batch_size: int = 0
+    batch_pause_s: float = 0.0
+
+    @property
+    def pace(self) -> Pace:
+        """How much of the data is committed at a time."""
+        return Pace(self.batch_size, self.batch_pause_s)
 
 
 class Run:

@@ -18,7 +18,7 @@ from .._errors import KeyMissingError, ProfileError, ServiceError, StoreError
 from .._keys.material import MasterKey
 from .._system import files
 from .api_step import require_api, rotate_by_api
-from .data_step import rewrap_data
+from .data_step import require_pace, rewrap_data
 from .installation import Installation
 from .observe import Keys, Observation, observe
 from .rivals import refuse_rival
@@ -82,6 +82,7 @@ class Walk:
         installation, options = self._run.installation, self._run.options
         if "rewrap" in steps:
             refuse_rival(installation)
+            require_pace(installation.database(), options.pace)
             installation.database().require_room(scrub=options.scrub)
         if "swap" in steps and not options.back:
             kept = installation.keyring.read("previous")
@@ -184,7 +185,7 @@ class Walk:
             done = rewrap_data(
                 self._run.installation, keys=after.keys, target=target, census=after.census,
                 include_new_fields=True, lock_timeout_s=self._run.options.lock_timeout_s,
-                overwrite_freed=self._run.options.scrub, before_commit=self._run.note_scrub,
+                overwrite_freed=self._run.options.scrub, before_commit=self._run.note_scrub, pace=self._run.options.pace,
             )
             self._run.did["healed"] += done.rewrapped
             if self._run.options.scrub and self._empty_log() and not was_due:

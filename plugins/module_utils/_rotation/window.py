@@ -56,6 +56,7 @@ class Window:
             if service is not None:
                 run.installation.progress.begin("stop")
                 service.stop(options.stop_timeout_s)
+            is_committed = is_committed or options.batch_size > 0  # of what fails in a later batch the earlier ones stay
             self._rewrap(before, target)
             is_committed = True
             if "swap" in steps:
@@ -103,7 +104,7 @@ class Window:
         done = rewrap_data(
             self._run.installation, keys=before.keys, target=target, census=census,
             include_new_fields=options.discover == "include" or not self._run.installation.profile.fields,
-            lock_timeout_s=options.lock_timeout_s, before_commit=self._run.note_scrub,
+            lock_timeout_s=options.lock_timeout_s, before_commit=self._run.note_scrub, pace=options.pace,
         )
         self._run.did["rewrapped"] += done.rewrapped
         self._run.did["duration_s"] = round(self._run.did["duration_s"] + done.duration_s, 3)
@@ -168,7 +169,7 @@ class Window:
                 raise StoreError("the data was not looked at")
             done = rewrap_data(
                 self._run.installation, keys=before.keys, target=origin, census=before.census, include_new_fields=True,
-                lock_timeout_s=self._run.options.lock_timeout_s, before_commit=self._run.note_scrub,
+                lock_timeout_s=self._run.options.lock_timeout_s, before_commit=self._run.note_scrub, pace=self._run.options.pace,
             )
             installation = self._run.installation
             if self._env_before is not None and installation.env_content() != self._env_before:

@@ -17,9 +17,11 @@ import time
 import typing as t
 
 from .._errors import StoreBusyError, StoreError, StoreLostError, UnknownCommitError
+from .postgres_batches import PostgresBatchWriter
 from .postgres_connection import connect, driver, meant, require_writable, translated
 from .postgres_tables import PostgresReader, PostgresWriter, quoted
 from .postgres_url import Address
+from .shapes import Batches
 
 T = t.TypeVar("T")
 
@@ -129,6 +131,27 @@ class PostgresDatabase:
                 yield connection
                 number = _number(connection)
             self._commit(connection, number, lock_timeout_s)
+        finally:
+            connection.close()
+
+    @contextlib.contextmanager
+    def batching(self, *, lock_timeout_s: float, batches: Batches) -> t.Iterator[PostgresBatchWriter]:
+        """Open a writer that commits part by part, under the same advisory lock from its beginning to its end.
+
+        Raises:
+            StoreBusyError: another of us is at work; or somebody came between at each try.
+            StoreLostError: the connection broke; what was committed stays.
+        """
+        connection = connect(self.address, self.password_path, lock_timeout_s=lock_timeout_s)
+        try:
+            with translated(self.address, lock_timeout_s=lock_timeout_s):
+                require_writable(connection, self.address)
+                self._take_lock(connection, lock_timeout_s)
+                connection.execute(_PROMISED.replace("true", "false"))
+                writer = PostgresBatchWriter(connection, self.address, schema=_schema(connection), batches=batches)
+                writer.see()
+                yield writer
+                writer.end()
         finally:
             connection.close()
 

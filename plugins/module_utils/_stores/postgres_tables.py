@@ -127,11 +127,11 @@ class PostgresReader:
             with contextlib.suppress(Exception):  # a transaction that failed has closed it
                 self._connection.execute(f"CLOSE {cursor}")
 
-    def _open_cursor(self, table: Table, leaf: int, columns: t.Sequence[str]) -> str:
+    def _open_cursor(self, table: Table, leaf: int, columns: t.Sequence[str], where: str = "") -> str:
         cursor, shape = f"servos_ops_{next(self._numbers)}", self._shapes[table.name]
         cells = "".join(f", {_asked(column, shape.kinds[column])}" for column in columns)
         self._connection.execute(
-            f"DECLARE {cursor} NO SCROLL CURSOR WITHOUT HOLD FOR SELECT ctid{cells} FROM ONLY {shape.leaves[leaf]}"
+            f"DECLARE {cursor} NO SCROLL CURSOR WITHOUT HOLD FOR SELECT ctid{cells} FROM ONLY {shape.leaves[leaf]}{where}"
         )
         return cursor
 
@@ -195,12 +195,14 @@ class PostgresWriter(PostgresReader):
             )
         for leaf in shape.leaves:
             self._rewrite_leaf(table, leaf, columns, rewrites, progress)
-        self._long.pop(table.name, None)
+        self._long.clear()  # a trigger may have written to any table
 
     def _rewrite_leaf(
-        self, table: Table, leaf: int, columns: tuple[str, ...], rewrites: t.Sequence[Rewrite], progress: t.Callable[[int], None]
+        self, table: Table, leaf: int, columns: tuple[str, ...], rewrites: t.Sequence[Rewrite], progress: t.Callable[[int], None],
+        where: str = "",
     ) -> None:
-        cursor = self._open_cursor(table, leaf, columns)
+        """Rewrite the rows of one leaf, or those of them that a condition names."""
+        cursor = self._open_cursor(table, leaf, columns, where)
         update = _update(self._shapes[table.name], leaf, columns)
         count = _FIRST_ROWS
         page = self._connection.cursor(binary=True).execute(_fetch(count, cursor)).fetchall()

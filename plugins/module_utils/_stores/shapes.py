@@ -39,4 +39,16 @@ class Rewrite(t.NamedTuple):
     cell_function: t.Callable[[t.Any, t.Any], t.Any] | None = None
 
 
-__all__ = ("Rewrite", "Table")
+class Batches(t.NamedTuple):
+    """That a rewrap is committed part by part: about C(rows) at a time, with C(pause_s) seconds between two.
+
+    C(note) is called before each part and C(forget) when that part is done once more, so that nothing of it is counted twice.
+    """
+
+    rows: int
+    pause_s: float
+    note: t.Callable[[], None]
+    forget: t.Callable[[], None]
+
+
+__all__ = ("Batches", "Rewrite", "Table")
