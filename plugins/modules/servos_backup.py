@@ -134,7 +134,7 @@ set_aside:
   returned: when O(state=restored) without O(target)
   type: str
   sample: /var/lib/servos/backups/servos-20260102T000000.000000Z.db
-copy:
+copy_url:
   description: The URL of what the backup was (in check mode, would be) restored to.
   returned: when O(state=restored) with O(target)
   type: str

@@ -108,13 +108,13 @@ def test_rehearsed_in_a_scratch_database_that_is_dropped(site: PostgresSite) -> 
     told = site.backup(state="restored", target="rehearsal", check=True)
     assert site.scratches() == []
     done = site.backup(state="restored", target="rehearsal")
-    assert (done.failed, done["copy"]) == (False, told["copy"]), done.msg
+    assert (done.failed, done["copy_url"]) == (False, told["copy_url"]), done.msg
     (scratch,) = site.scratches()
-    assert scratch in done["copy"]
+    assert scratch in done["copy_url"]
     assert site.content(scratch)[:8] == before[:8]
     again = site.backup(state="restored", target="rehearsal")
     assert (again.failed, site.scratches()) == (False, [scratch]), again.msg
-    beside = {"database": done["copy"], "state_dir": str(site.folder / "scratch")}
+    beside = {"database": done["copy_url"], "state_dir": str(site.folder / "scratch")}
     staged = site.run("servos_keyring", state="staged", rotation_id="rehearsal", **beside)
     assert not staged.failed, staged.msg
     rotated = site.run("servos_key_rotate", until="rewrapped", **beside)

@@ -50,7 +50,7 @@ def restore_backup(
     keys = _verify_backup(note, installation)
     result: dict[str, t.Any] = {"changed": True, "backup": note}
     if target:
-        return dict(result, copy=_restore_to_scratch(installation.place(), note, target, write=write))
+        return dict(result, copy_url=_restore_to_scratch(installation.place(), note, target, write=write))
     service = installation.service()
     if not write:
         return dict(result, started=False, set_aside=None, loss=loss_of(installation, note, keys).as_result())
