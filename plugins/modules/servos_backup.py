@@ -89,6 +89,19 @@ EXAMPLES = r"""
     state: restored
     backup_dir: /var/lib/servos/backups
     target: /var/lib/servos/rehearsal/servos.db
+
+- name: Look at the newest backup of a PostgreSQL database in a scratch database
+  servos.ops.servos_backup:
+    state: restored
+    backup_dir: /var/lib/servos/backups
+    target: look
+  register: looked_at
+
+- name: Drop the scratch database again
+  servos.ops.servos_backup:
+    state: dropped
+    backup_dir: /var/lib/servos/backups
+    target: look
 """
 
 RETURN = r"""

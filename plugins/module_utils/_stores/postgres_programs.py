@@ -33,6 +33,7 @@ _QUOTED_DATA = re.compile(r'(ERROR:[^"]*?): ".*')
 _HINTS = (
     ("policy", "connect as the owner of the tables or as a role with BYPASSRLS"),
     ("permission denied to create extension", "connect as a role that may create that extension"),
+    ("permission denied for large object", "grant the role SELECT ON LARGE OBJECT, or connect as the owner"),
     ("permission denied", "grant the role SELECT on every table and sequence, or connect as their owner"),
     ("must be owner", "connect as the owner of the tables"),
     ("must be able to SET ROLE", "connect as a member of the role that owns the tables"),
