@@ -27,10 +27,11 @@ import plot
 import postgres_limits
 import sqlite_limits
 import tools
+import watching
 import windows
 from measure import HERE, FailedError, Report
 
-_SECTIONS = ("limits", "postgres", "peers", "tools", "windows", "playbook", "nodes")
+_SECTIONS = ("limits", "watching", "postgres", "peers", "tools", "windows", "playbook", "nodes")
 _QUICK = [1_000, 10_000, 100_000]
 
 
@@ -55,6 +56,7 @@ def main() -> int:
     report = Report()
     sections = {
         "limits": lambda: sqlite_limits.run(report, work, sizes=sizes, repeat=arguments.repeat),
+        "watching": lambda: watching.run(report, work),
         "postgres": lambda: postgres_limits.run(report, work, sizes=sizes, repeat=arguments.repeat),
         "peers": lambda: peers.run(report, work, repeat=arguments.repeat),
         "tools": lambda: tools.run(report, work, repeat=arguments.repeat),

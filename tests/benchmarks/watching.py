@@ -22,8 +22,8 @@ from pathlib import Path
 import data
 from measure import Report, process
 
-_VALUES = 6_000
-_TURNS = 50
+_VALUES = 4_000
+_TURNS = 40
 _GOAL = 1.02
 
 
