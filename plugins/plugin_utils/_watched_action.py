@@ -29,8 +29,8 @@ from ansible_collections.servos.ops.plugins.plugin_utils._progress_lines import 
 Result = t.Dict[str, t.Any]
 
 _FIRST_S = 5.0
-_AGAIN_S = 3.0  # after an answer that did not come
-_MOST_UNANSWERED = 4
+_AGAIN_S = 3.0  # after an answer that did not come; after each further one as much again, for a host that is busy
+_MOST_UNANSWERED = 8
 _LONGEST_WAIT_FOR_AN_ANSWER_S = 15.0
 # Who answers must be who we are there: anybody on that host may listen under a name that he has seen.
 _ASK = f"""\
@@ -105,7 +105,8 @@ class _Watch:
             elapsed_s += wait_s
             seen = self._asked()
             if seen is None:
-                unanswered, wait_s = unanswered + 1, _AGAIN_S
+                unanswered += 1
+                wait_s = _AGAIN_S * unanswered
                 continue
             unanswered, wait_s = 0, _pause_after(elapsed_s)
             if not self._is_over.is_set():

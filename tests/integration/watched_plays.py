@@ -23,7 +23,7 @@ from typing import Any
 from installations import Servos, write
 from playbook_runs import environment_of
 
-_LONGEST_S = 90
+_LONGEST_S = 150
 
 
 def play_of(servos: Servos, module: str, **options: Any) -> Path:
