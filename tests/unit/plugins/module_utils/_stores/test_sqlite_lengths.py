@@ -40,9 +40,12 @@ def test_what_is_long_is_found(monkeypatch, row_ids, long_at, names):
 
 @pytest.mark.parametrize(
     ("cell", "is_found"),
-    [("x\x00" + "y" * 39, True), ("é" * 20, True), ("é" * 19, False), (b"\x00" * 28, True), (b"\x00" * 27, False), (10**15, False), (None, False)],
+    [
+        ("x\x00" + "y" * 39, True), ("é" * 20, True), ("é" * 19, False), (b"\x00" * 28, True), (b"\x00" * 27, False), (10**15, False),
+        (None, False),
+    ],
     ids=["text after a null", "bytes of a text", "too few of them", "blob", "short blob", "number", "nothing"],
-)
+)  # fmt: skip
 def test_what_counts_is_bytes(cell, is_found):
     connection = sqlite3.connect(":memory:")
     connection.execute("CREATE TABLE t (v)")
