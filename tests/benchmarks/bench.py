@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import sqlite3
 import sys
 import time
@@ -44,6 +45,7 @@ def main() -> int:
     parser.add_argument("--local", action="store_true", help="the playbook without ssh")
     parser.add_argument("--work", type=Path, default=HERE.parent.parent / ".work" / "bench")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers it started are stopped
     work: Path = arguments.work.resolve()
     work.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.umask(0o077)
