@@ -148,6 +148,12 @@ def test_a_table_that_stays_locked_is_said_with_what_stays(site: PostgresSite) -
     assert under(site, new_key(site)) == ROWS
 
 
+@pytest.mark.parametrize("asked", [{"batch_size": -1}, {"batch_pause": -1.0}, {"batch_pause": float("nan")}], ids=["size", "pause", "nan"])
+def test_a_pace_that_is_none(site: PostgresSite, asked: dict[str, Any]) -> None:
+    assert_refused(site.run("servos_key_rotate", **options(**asked)), "out of range", "nothing was changed")
+    assert under(site, OLD) == ROWS
+
+
 def test_a_file_has_no_batches(quiet: Servos) -> None:
     assert not quiet.run("servos_keyring", state="staged", rotation_id="t").failed
     assert_refused(quiet.run("servos_key_rotate", until="swapped", batch_size=10), "batch_size is for PostgreSQL", "nothing was changed")

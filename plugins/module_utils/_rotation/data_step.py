@@ -43,6 +43,7 @@ class Pace(t.NamedTuple):
 
 
 AT_ONCE = Pace()
+_LONGEST_PAUSE_S = 3600
 
 
 def rewrap_data(
@@ -109,8 +110,13 @@ def require_pace(database: t.Any, pace: Pace) -> None:
     """Refuse parts where the store has none.
 
     Raises:
-        ProfileError: naming the database.
+        ProfileError: naming the database, or the number.
     """
+    if pace.batch_size < 0 or not 0 <= pace.batch_pause_s <= _LONGEST_PAUSE_S:
+        raise ProfileError(
+            f"batch_size {pace.batch_size} or batch_pause {pace.batch_pause_s:g} is out of range (from 0 on; a pause to "
+            f"{_LONGEST_PAUSE_S} s); nothing was changed"
+        )
     if pace.batch_size and not hasattr(database, "batching"):
         raise ProfileError(
             f"batch_size is for PostgreSQL, and {database.name} has one writer at a time however short its transactions are; nothing was "

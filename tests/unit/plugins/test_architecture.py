@@ -51,6 +51,7 @@ PURE = {
     "_stores/hrana_values",
     "_stores/json_document",
     "_stores/json_tables",
+    "_stores/postgres_contents",
     "_stores/shapes",
     "_hosts/endpoints",
     "_hosts/host_key",
