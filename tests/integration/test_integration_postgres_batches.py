@@ -14,9 +14,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
-from installations import OLD, OTHER, Servos, assert_refused, seal, unseal
-from postgres_servers import Cluster, running_cluster
+from installations import OLD, OTHER, Servos, assert_refused, b64, seal, unseal
+from postgres_servers import SUPERUSER_PASSWORD, Cluster, running_cluster
+from postgres_servos import make_on_postgres
 from postgres_site import PostgresSite
 
 ROWS = 600
@@ -146,6 +148,22 @@ def test_a_table_that_stays_locked_is_said_with_what_stays(site: PostgresSite) -
     assert 0 < under(site, OLD) < ROWS
     assert not site.run("servos_key_rotate", **options()).failed
     assert under(site, new_key(site)) == ROWS
+
+
+def test_a_second_run_is_refused_and_the_service_runs_on(template: Path, cluster: Cluster, tmp_path: Path) -> None:
+    """Nothing was committed yet, so the service is started again on its old key."""
+    hosts = make_on_postgres(tmp_path / "hosts", template, cluster, b64(OLD), names=("web1",))
+    servos = hosts["web1"]
+    try:
+        assert not servos.run("servos_keyring", state="staged", rotation_id="t").failed
+        with psycopg.connect(servos.server_url, password=SUPERUSER_PASSWORD, autocommit=True) as other:
+            other.execute("SELECT pg_advisory_lock(%s, %s)", (0x5365724F, 0x4F707331))
+            refused = servos.run("servos_key_rotate", batch_size=40, lock_timeout=0.5)
+        assert_refused(refused, "another rotation", "nothing was changed", "was started again on its old key")
+        assert servos.process_key_text() == b64(OLD)
+        assert not servos.run("servos_key_rotate", batch_size=40).failed
+    finally:
+        servos.tear_down()
 
 
 @pytest.mark.parametrize("asked", [{"batch_size": -1}, {"batch_pause": -1.0}, {"batch_pause": float("nan")}], ids=["size", "pause", "nan"])

@@ -81,8 +81,6 @@ def rewrap_data(
     started = time.monotonic()
     database = installation.database()
     installation.progress.begin("lock")
-    if pace.batch_size:
-        before_commit()
     with _opened(database, tally, lock_timeout_s, overwrite_freed, pace) as writer:
         fields = [counted.field for counted in census.fields]
         # In a column of JSON the rewrap cannot tell which places matter, so that one is counted again.
@@ -98,6 +96,8 @@ def rewrap_data(
         broken = {table.name for table in writer.tables() if table.triggers}
         broken |= {c.field.table for c in (*census.fields, *late.fields) if c.has_broken_text}
         plan = _plan(fields + new_fields, writer.tables(), broken)
+        if pace.batch_size:
+            before_commit()
         rewrap_tables(writer, plan, rewrapper, tally, progress=installation.progress, rows={**late.rows, **census.rows})
         if database.is_remote or any(table.triggers for table, unused_fields, unused_way in plan):
             _refuse_leftovers(installation, writer, ciphers, target)

@@ -29,6 +29,7 @@ class Window:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._env_before: bytes | None = None
+        self._may_be_partly_committed = False
 
     def pass_through(
         self, before: Observation, target: MasterKey, origin: MasterKey | None, steps: t.Sequence[str], *, is_rotated: bool
@@ -56,7 +57,6 @@ class Window:
             if service is not None:
                 run.installation.progress.begin("stop")
                 service.stop(options.stop_timeout_s)
-            is_committed = is_committed or options.batch_size > 0  # of what fails in a later batch the earlier ones stay
             self._rewrap(before, target)
             is_committed = True
             if "swap" in steps:
@@ -68,7 +68,7 @@ class Window:
                 run.did["window_s"] = round(time.monotonic() - opened, 3)
         except BaseException as error:  # a fault of ours must not leave the service down either
             known = error if isinstance(error, ServosError) else ServosError(f"unexpected {type(error).__name__}")
-            if not is_committed:
+            if not is_committed and not self._may_be_partly_committed:
                 told = self._started_again(known, service if was_running else None)
             elif service is not None and options.until == "activated":
                 told = self._undone(known, service, before, origin)
@@ -104,12 +104,17 @@ class Window:
         done = rewrap_data(
             self._run.installation, keys=before.keys, target=target, census=census,
             include_new_fields=options.discover == "include" or not self._run.installation.profile.fields,
-            lock_timeout_s=options.lock_timeout_s, before_commit=self._run.note_scrub, pace=options.pace,
+            lock_timeout_s=options.lock_timeout_s, before_commit=self._before_commit, pace=options.pace,
         )
         self._run.did["rewrapped"] += done.rewrapped
         self._run.did["duration_s"] = round(self._run.did["duration_s"] + done.duration_s, 3)
         if self._run.did["duration_s"]:
             self._run.did["values_per_s"] = int(self._run.did["rewrapped"] / self._run.did["duration_s"])
+
+    def _before_commit(self) -> None:
+        self._run.note_scrub()
+        # Of what fails in a later batch the earlier ones stay.
+        self._may_be_partly_committed = self._run.options.batch_size > 0
 
     def swap(self, keys: Keys, target: MasterKey) -> None:
         """Put the target in force; the key it replaces is durable in the keyring before."""
