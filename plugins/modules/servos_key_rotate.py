@@ -95,13 +95,22 @@ options:
       - Commit about this many rows at a time, instead of all in one transaction; V(0) is all. Only for PostgreSQL from 14 on.
       - Locks are held for moments then, and a run that is stopped has not worked in vain. The same call goes on, by what the values
         themselves say; the staged and the active key are both kept until all values are under one.
-      - Between the batches values are under both keys, so that the service is stopped meanwhile, as it is for one transaction.
+      - Between the batches values are under both keys, so that the service is stopped meanwhile, as it is for one transaction, except
+        with O(online=true).
     type: int
     default: 0
   batch_pause:
     description: Seconds to wait after each batch, so that replicas, the write-ahead log's archive and other users keep up.
     type: float
     default: 0
+  online:
+    description:
+      - Rewrap while the service runs. Only for applications that read a list of keys (C(key_list) of the profile, such as Airflow).
+      - The new key is put before the old one in O(env_file), the service is restarted once and reads both, the data is rewrapped
+        beside it (with O(batch_size) in parts), and then the old key is taken out of the list. The running process keeps it in its memory
+        until it is started next.
+    type: bool
+    default: false
   lock_timeout:
     description: Seconds to wait for the database's write lock.
     type: float
@@ -355,6 +364,7 @@ def walk_options(params: dict[str, t.Any]) -> WalkOptions:
         scrub=params["scrub"],
         batch_size=params["batch_size"],
         batch_pause_s=params["batch_pause"],
+        online=params["online"],
         lock_timeout_s=params["lock_timeout"],
         stop_timeout_s=params["stop_timeout"],
         start_timeout_s=params["start_timeout"],
@@ -385,6 +395,7 @@ def main() -> None:
             expect_staged={"type": "bool", "default": False},
             batch_size={"type": "int", "default": 0},
             batch_pause={"type": "float", "default": 0},
+            online={"type": "bool", "default": False},
             lock_timeout={"type": "float", "default": 30},
             stop_timeout={"type": "float", "default": 90},
             start_timeout={"type": "float", "default": 60},

@@ -118,11 +118,53 @@ class Configuration:
         """
         content, after = self.content(), self._text_of(key)
         before = self._text_in(content)
+        behind = self._from(key, before) if is_returning else None
+        if behind is not None:  # another key was put before it, and goes
+            self.write_content(self._changed(content, behind, is_returning=True))
+            return
         changed = self._changed(content, after, is_returning=is_returning)
         if after != before and self._is_list(before):
             self._kept_list.keep(before)
         if changed != content:
             self.write_content(changed)
+
+    def put_before(self, key: MasterKey) -> None:
+        """Put a key in force before those that are there, so that the service reads what is sealed under any of them.
+
+        Raises:
+            EnvFileError: the application reads one key only.
+        """
+        content = self.content()
+        before = self._text_in(content)
+        texts = split_keys(before, self._separator, where=f"{self._variable} in {self.path}")
+        if self._separator is None:
+            raise EnvFileError(f"{self._variable} in {self.path} is one key and no list; nothing was changed; leave online out")
+        if key.reveal_text() not in texts:
+            after = self._separator.join([key.reveal_text(), *texts])
+            self.write_content(self._changed(content, after, is_returning=False))
+
+    def stands_before_others(self, key: MasterKey) -> bool:
+        """Tell whether a key is in force at the head of a list."""
+        keys = self.keys()
+        return len(keys) > 1 and keys[0] == key
+
+    def leave_alone(self, key: MasterKey) -> None:
+        """Take out of the list whatever stands behind a key; of more than one such key the list is kept.
+
+        Raises:
+            FileError: another list is kept already.
+        """
+        content = self.content()
+        unused_first, *others = split_keys(self._text_in(content), self._separator, where=f"{self._variable} in {self.path}")
+        if len(others) > 1:
+            self._kept_list.keep((self._separator or "").join(others))
+        self.write_content(self._changed(content, key.reveal_text(), is_returning=False))
+
+    def _from(self, key: MasterKey, before: str) -> str | None:
+        """Return the end of a list from a key on that does not stand first; None where it does not stand there."""
+        texts = split_keys(before, self._separator, where=f"{self._variable} in {self.path}")
+        text = key.reveal_text()
+        return (self._separator or "").join(texts[texts.index(text) :]) if text in texts[1:] else None
 
     def _text_of(self, key: MasterKey) -> str:
         """Return what stands in the file when a key is in force."""

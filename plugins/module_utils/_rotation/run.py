@@ -40,6 +40,7 @@ class WalkOptions(t.NamedTuple):
     api_ca_file: str | None = None
     batch_size: int = 0
     batch_pause_s: float = 0.0
+    online: bool = False
 
     @property
     def pace(self) -> Pace:

@@ -60,10 +60,30 @@ class Walk:
             raise ProfileError("with old_key or old_key_file there is no env file to swap: set until=rewrapped")
         if options.until != "rewrapped" and before.keys.active is None:
             raise KeyMissingError("until says more than rewrapped, which needs an env file (env_file)")
+        if options.online:
+            self._require_online()
         if options.method == "api" and not options.back and self._needs_rewrap(before, target):
             require_api(self._run)
         self._check_means(self.needs(before, target), before.keys.active, target)
         return target
+
+    def _require_online(self) -> None:
+        """Refuse to rewrap beside a service that could not read what was rewrapped.
+
+        Raises:
+            ProfileError: saying what is missing.
+        """
+        installation, options = self._run.installation, self._run.options
+        if not installation.profile.key_list:
+            raise ProfileError(
+                f"the profile {installation.profile.app} knows one key at a time: a service that runs during the rewrap could not read "
+                "what was rewrapped; nothing was changed; leave online out, or name the separator of its list of keys (key_list)"
+            )
+        if options.back or options.until != "activated" or options.method != "database" or installation.service() is None:
+            raise ProfileError(
+                "online needs a service, method=database, direction=forward and until=activated; nothing was changed; leave it out to go "
+                "back, or where the service is not ours to restart"
+            )
 
     def _refuse_third_key(self, before: Observation) -> None:
         """An env file that holds neither the staged nor the previous key was changed by somebody else: no way leads on from it."""
@@ -126,7 +146,7 @@ class Walk:
         return seen.sight.count_elsewhere(target.fingerprint) > 0
 
     def needs(self, before: Observation, target: MasterKey) -> list[str]:
-        """List the steps that are left, in order: rewrap, swap, scrub, restart, withdraw."""
+        """List the steps that are left: rewrap, swap, scrub, restart, withdraw, narrow (the list of keys to the one in force)."""
         sight, until = before.sight, self._run.options.until
         steps = ["rewrap"] if self._needs_rewrap(before, target) else []
         if until != "rewrapped" and sight.env != target.fingerprint:
@@ -140,6 +160,9 @@ class Walk:
             steps.append("restart")
         if self._run.options.back and until == "activated" and before.keys.staged is not None:
             steps.append("withdraw")
+        stays_beside = self._run.options.online and self._run.installation.configuration.stands_before_others(target)
+        if stays_beside or (self._run.options.online and {"swap", "rewrap"} & set(steps)):
+            steps.append("narrow")
         return steps
 
     def act(self, before: Observation, target: MasterKey, steps: t.Sequence[str]) -> Observation:
@@ -158,8 +181,11 @@ class Walk:
             if by_api:
                 before = rotate_by_api(self._run, before, target, self.look)
             origin = before.keys.staged if options.back else self._origin(before.keys)
-            self._window.pass_through(before, target, origin, steps, is_rotated=by_api)
+            self._window.pass_through(before, target, origin, steps, is_rotated=by_api, is_online=options.online)
             after = self._heal(target)
+            if options.online:
+                self._run.did.update(rewrapped=self._run.did["healed"], healed=0)
+                self._scrub_if_due()
         else:
             self._scrub_if_due()
             after = before
@@ -167,6 +193,9 @@ class Walk:
             self._run.installation.keyring.withdraw_staged()
             after = self.look()
         self._verify(after, target)
+        if "narrow" in steps:  # nothing needs the keys behind it any more; the process drops them when it is started next
+            self._run.installation.configuration.leave_alone(target)
+            after = self.look()
         return after
 
     def _can_heal(self, before: Observation, target: MasterKey) -> bool:

@@ -32,7 +32,8 @@ class Window:
         self._may_be_partly_committed = False
 
     def pass_through(
-        self, before: Observation, target: MasterKey, origin: MasterKey | None, steps: t.Sequence[str], *, is_rotated: bool
+        self, before: Observation, target: MasterKey, origin: MasterKey | None, steps: t.Sequence[str], *, is_rotated: bool,
+        is_online: bool = False,
     ) -> None:
         """Stop, rewrap, swap, scrub and start, as far as the run is asked to.
 
@@ -41,6 +42,7 @@ class Window:
             origin: the key to bring everything back to if the service does not come up.
             is_rotated: whether the application itself has brought its data under the target already; then the env file is
                 swapped first, so that whoever starts the service meanwhile starts it on the right key.
+            is_online: whether the service is to read both keys from now on, and the data is rewrapped while it runs.
 
         Raises:
             ServosError: with what was undone, or where things stand.
@@ -54,21 +56,26 @@ class Window:
                 run.note_scrub()
             if is_rotated and "swap" in steps:
                 self.swap(before.keys, target)
+            if is_online and "swap" in steps:
+                self._put_before(before.keys, target)
             if service is not None:
                 run.installation.progress.begin("stop")
                 service.stop(options.stop_timeout_s)
-            self._rewrap(before, target)
-            is_committed = True
-            if "swap" in steps:
-                self.swap(before.keys, target)
-            if options.scrub:
-                self.scrub()
+            if not is_online:
+                self._rewrap(before, target)
+                is_committed = True
+                if "swap" in steps:
+                    self.swap(before.keys, target)
+                if options.scrub:
+                    self.scrub()
             if service is not None and options.until == "activated":
                 self.start(service, target)
                 run.did["window_s"] = round(time.monotonic() - opened, 3)
         except BaseException as error:  # a fault of ours must not leave the service down either
             known = error if isinstance(error, ServosError) else ServosError(f"unexpected {type(error).__name__}")
-            if not is_committed and not self._may_be_partly_committed:
+            if is_online and service is not None:
+                told = self._undone(known, service, before, origin)
+            elif not is_committed and not self._may_be_partly_committed:
                 told = self._started_again(known, service if was_running else None)
             elif service is not None and options.until == "activated":
                 told = self._undone(known, service, before, origin)
@@ -124,6 +131,14 @@ class Window:
         if self._env_before is None:
             self._env_before = self._run.installation.env_content()
         self._run.installation.write_env_key(target, is_returning=self._run.options.back)
+
+    def _put_before(self, keys: Keys, target: MasterKey) -> None:
+        """The target seals from the next start on, and what is under the keys behind it still opens."""
+        if keys.active is not None and keys.active != target:
+            self._run.installation.keyring.write("previous", keys.active)
+        if self._env_before is None:
+            self._env_before = self._run.installation.env_content()
+        self._run.installation.configuration.put_before(target)
 
     def scrub(self) -> None:
         """Old ciphertext in free pages endangers no value, so a failure here does not undo a rotation; it stays due."""
