@@ -11,7 +11,8 @@ short_description: Back up, restore and expire the database of an installation
 version_added: 0.1.0
 description:
   - Copies a database while it is in use (a libSQL server into a SQLite file, a PostgreSQL database by C(pg_dump)), checks the
-    copy's integrity, opens every value in it, and writes beside it its SHA-256, its counts and the fingerprint of the key that opens it; a backup without its key is worth nothing.
+    copy's integrity, opens every value in it, and writes beside it its SHA-256, its counts and the fingerprint of the key that opens
+    it; a backup without its key is worth nothing.
   - A dump of a PostgreSQL database is proven by restoring it into a scratch database on the same server, which is dropped
     afterwards. That needs C(pg_dump) and C(pg_restore) of the server's version, or newer, on the managed host, and a role that may
     create databases.
