@@ -50,6 +50,7 @@ def at_work(name):
 
     def start(*steps):
         read_end, write_end = os.pipe()
+        came_to_it, done = os.pipe()
         child = os.fork()
         if child == 0:
             try:
@@ -57,10 +58,14 @@ def at_work(name):
                 progress = Progress(name)
                 for step in steps:
                     step(progress)
+                os.write(done, b".")
                 os.read(read_end, 1)
             finally:
                 os._exit(0)
         os.close(read_end)
+        os.close(done)
+        os.read(came_to_it, 1)
+        os.close(came_to_it)
         started.append((child, write_end))
         return child
 
