@@ -103,6 +103,12 @@ options:
     description: Seconds to wait after each batch, so that replicas, the write-ahead log's archive and other users keep up.
     type: float
     default: 0
+  batch_workers:
+    description:
+      - How many processes rewrap at the same time, each in its own part of a table. Needs O(batch_size). More than the host has cores
+        to spare, or than the server has, gain nothing.
+    type: int
+    default: 1
   online:
     description:
       - Rewrap while the service runs. Only for applications that read a list of keys (C(key_list) of the profile, such as Airflow).
@@ -364,6 +370,7 @@ def walk_options(params: dict[str, t.Any]) -> WalkOptions:
         scrub=params["scrub"],
         batch_size=params["batch_size"],
         batch_pause_s=params["batch_pause"],
+        batch_workers=params["batch_workers"],
         online=params["online"],
         lock_timeout_s=params["lock_timeout"],
         stop_timeout_s=params["stop_timeout"],
@@ -395,6 +402,7 @@ def main() -> None:
             expect_staged={"type": "bool", "default": False},
             batch_size={"type": "int", "default": 0},
             batch_pause={"type": "float", "default": 0},
+            batch_workers={"type": "int", "default": 1},
             online={"type": "bool", "default": False},
             lock_timeout={"type": "float", "default": 30},
             stop_timeout={"type": "float", "default": 90},

@@ -21,7 +21,7 @@ from postgres_servers import SUPERUSER_PASSWORD, Cluster, running_cluster
 from postgres_servos import make_on_postgres
 from postgres_site import PostgresSite
 
-ROWS = 600
+ROWS = 1800
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +61,10 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def test_all_batches_come_to_what_one_transaction_would(site: PostgresSite) -> None:
+@pytest.mark.parametrize("workers", [1, 3])
+def test_all_batches_come_to_what_one_transaction_would(site: PostgresSite, workers: int) -> None:
     first = site.sql("SELECT xmin::text FROM many WHERE id = 1")
-    done = site.run("servos_key_rotate", **options())
+    done = site.run("servos_key_rotate", **options(batch_workers=workers))
     assert (done.failed, done["rewrapped"]) == (False, ROWS + 20), done.msg
     assert (under(site, OLD), under(site, new_key(site)), site.opens(OLD)) == (0, ROWS, 0)
     transactions = {number for (number,) in site.sql("SELECT DISTINCT xmin::text FROM many")}
@@ -74,12 +75,15 @@ def test_all_batches_come_to_what_one_transaction_would(site: PostgresSite) -> N
     assert not site.run("servos_key_rotate", **options()).changed
 
 
-def test_killed_between_two_batches_and_run_again(site: PostgresSite) -> None:
-    run = site.begin("servos_key_rotate", **options(batch_pause=0.3))
+@pytest.mark.parametrize("workers", [1, 3])
+def test_killed_between_two_batches_and_run_again(site: PostgresSite, workers: int) -> None:
+    run = site.begin("servos_key_rotate", **options(batch_pause=0.4, batch_size=20, batch_workers=workers))
     wait_until(lambda: under(site, OLD) < ROWS)
-    for pid in site.workers():
-        os.kill(pid, signal.SIGKILL)
+    pids = site.workers()
+    assert len(pids) == (1 if workers == 1 else workers + 1)
+    os.kill(min(pids), signal.SIGKILL)  # the one that holds the lock; its workers notice
     run.wait()
+    wait_until(lambda: site.workers() == [])
     left = under(site, OLD)
     assert 0 < left < ROWS
     assert under(site, new_key(site)) == ROWS - left
@@ -139,11 +143,13 @@ def test_a_value_that_nothing_opens_stops_it_before_the_first(site: PostgresSite
     assert under(site, OLD) == ROWS - 1
 
 
-def test_a_table_that_stays_locked_is_said_with_what_stays(site: PostgresSite) -> None:
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_table_that_stays_locked_is_said_with_what_stays(site: PostgresSite, workers: int) -> None:
     with site.connect() as other:
         other.autocommit = False
         other.execute("SELECT 1 FROM many WHERE id = %s FOR UPDATE", (ROWS - 1,))
-        outcome = site.run("servos_key_rotate", **options(lock_timeout=0.1))
+        outcome = site.run("servos_key_rotate", **options(lock_timeout=0.1, batch_workers=workers))
+    assert site.workers() == []
     assert_refused(outcome, "locked", "committed before", "both keys are kept")
     assert 0 < under(site, OLD) < ROWS
     assert not site.run("servos_key_rotate", **options()).failed
@@ -166,7 +172,7 @@ def test_a_second_run_is_refused_and_the_service_runs_on(template: Path, cluster
         servos.tear_down()
 
 
-@pytest.mark.parametrize("asked", [{"batch_size": -1}, {"batch_pause": -1.0}, {"batch_pause": float("nan")}], ids=["size", "pause", "nan"])
+@pytest.mark.parametrize("asked", [{"batch_size": -1}, {"batch_pause": -1.0}, {"batch_pause": float("nan")}, {"batch_workers": 0}], ids=str)
 def test_a_pace_that_is_none(site: PostgresSite, asked: dict[str, Any]) -> None:
     assert_refused(site.run("servos_key_rotate", **options(**asked)), "out of range", "nothing was changed")
     assert under(site, OLD) == ROWS

@@ -36,14 +36,19 @@ class DataDone(t.NamedTuple):
 
 
 class Pace(t.NamedTuple):
-    """How much of the data is committed at a time: all (0), or about C(batch_size) rows, with C(batch_pause_s) seconds between two."""
+    """How much of the data is committed at a time: all (0), or about C(batch_size) rows, with C(batch_pause_s) seconds between two.
+
+    C(batch_workers) processes do so, each in a part of the table of its own.
+    """
 
     batch_size: int = 0
     batch_pause_s: float = 0.0
+    batch_workers: int = 1
 
 
 AT_ONCE = Pace()
 _LONGEST_PAUSE_S = 3600
+_MOST_WORKERS = 16
 
 
 def rewrap_data(
@@ -112,6 +117,11 @@ def require_pace(database: t.Any, pace: Pace) -> None:
     Raises:
         ProfileError: naming the database, or the number.
     """
+    if not 1 <= pace.batch_workers <= _MOST_WORKERS or (pace.batch_workers > 1 and not pace.batch_size):
+        raise ProfileError(
+            f"batch_workers {pace.batch_workers} is out of range (1 to {_MOST_WORKERS}), or there is no batch_size for it; nothing was "
+            "changed"
+        )
     if pace.batch_size < 0 or not 0 <= pace.batch_pause_s <= _LONGEST_PAUSE_S:
         raise ProfileError(
             f"batch_size {pace.batch_size} or batch_pause {pace.batch_pause_s:g} is out of range (from 0 on; a pause to "
@@ -132,7 +142,7 @@ def _opened(database: t.Any, tally: Tally, lock_timeout_s: float, overwrite_free
             yield writer
         return
     require_pace(database, pace)
-    batches = Batches(pace.batch_size, pace.batch_pause_s, tally.note, tally.forget)
+    batches = Batches(pace.batch_size, pace.batch_pause_s, pace.batch_workers, tally)
     parts: list[t.Any] = []
     try:
         with database.batching(lock_timeout_s=lock_timeout_s, batches=batches) as writer:

@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import typing as t
 
-from .._errors import ForeignValueError, ProfileError
+from .._errors import ProfileError
 from .._sealing.aes_gcm import Cipher, Codec
 from .._sealing.codecs import BUILT_IN, codec_named
 from .._sealing.json_leaves import may_be_json, replace_leaves, text_of_json
 from .._stores.database import Writer
-from .._stores.shapes import Rewrite, Table
+from .._stores.shapes import Rewrite, Table, UnopenedCellError
 from .._system.progress import Progress
 from .column_count import the_one_that_opens
 from .profile import Field
@@ -47,6 +47,21 @@ class Tally:
         self.rewrapped.clear()
         self.rewrapped.update(counts)
 
+    def clear(self) -> None:
+        """Count values from nothing."""
+        self.rewrapped.clear()
+        self.kept = 0
+
+    def as_told(self) -> dict[str, t.Any]:
+        """Return the counts of values, to be added in another process."""
+        return {"rewrapped": self.rewrapped, "kept": self.kept}
+
+    def add(self, told: t.Mapping[str, t.Any]) -> None:
+        """Add what another process has counted."""
+        for mark, count in told["rewrapped"].items():
+            self.rewrapped[mark] = self.rewrapped.get(mark, 0) + count
+        self.kept += told["kept"]
+
     @property
     def total(self) -> int:
         """Number of values that were sealed anew."""
@@ -55,15 +70,6 @@ class Tally:
     def progress(self, rows: int) -> None:
         """Count rows."""
         self.rows += rows
-
-
-class _ForeignCellError(Exception):
-    """Carries the address of a value that nothing opens out of the database's own loop."""
-
-    def __init__(self, field: Field, address: t.Any) -> None:
-        super().__init__(str(field))
-        self.field = field
-        self.address = address
 
 
 class Rewrapper:
@@ -147,7 +153,7 @@ class Rewrapper:
                 return cells
             new: tuple[t.Any, ...] | None = renewed(cells)
             if new is None:
-                raise _ForeignCellError(field, address)
+                raise UnopenedCellError(str(field), address)
             return new
 
         return Rewrite(field.columns, rewrite)
@@ -198,11 +204,11 @@ class Rewrapper:
                     return new
                 new = of_other_text(cell)
                 if new is None and any(not codec.is_blob and codec.looks_sealed(cell) for codec in at_home):
-                    raise _ForeignCellError(fields[0], address)
+                    raise UnopenedCellError(str(fields[0]), address)
             elif isinstance(cell, bytes):
                 new, as_latin = of_blob(cell), cell.decode("latin-1")
                 if new is None and any(codec.looks_sealed(cell if codec.is_blob else as_latin) for codec in at_home):
-                    raise _ForeignCellError(fields[0], address)
+                    raise UnopenedCellError(str(fields[0]), address)
             else:
                 new = None
             return cell if new is None else new
@@ -241,12 +247,8 @@ def rewrap_tables(
 
         try:
             writer.rewrite(table, rewrites, in_python=in_python, progress=count)
-        except _ForeignCellError as error:
-            address = error.address if isinstance(error.address, tuple) else (error.address,)
-            raise ForeignValueError(
-                f"{error.field} of {writer.key_of(table, address)} opens under no known key; nothing was changed; "
-                "find the key it is under, or mend or remove the value"
-            ) from None
+        except UnopenedCellError as error:
+            raise error.of_row(writer.key_of(table, error.address)) from None
 
 
 def _rewrites(fields: t.Sequence[Field], rewrapper: Rewrapper) -> list[Rewrite]:

@@ -40,12 +40,13 @@ class WalkOptions(t.NamedTuple):
     api_ca_file: str | None = None
     batch_size: int = 0
     batch_pause_s: float = 0.0
+    batch_workers: int = 1
     online: bool = False
 
     @property
     def pace(self) -> Pace:
         """How much of the data is committed at a time."""
-        return Pace(self.batch_size, self.batch_pause_s)
+        return Pace(self.batch_size, self.batch_pause_s, self.batch_workers)
 
 
 class Run:

@@ -142,13 +142,20 @@ class PostgresDatabase:
             StoreBusyError: another of us is at work; or somebody came between at each try.
             StoreLostError: the connection broke; what was committed stays.
         """
-        connection = connect(self.address, self.password_path, lock_timeout_s=lock_timeout_s)
+
+        def open_session() -> t.Any:
+            opened = connect(self.address, self.password_path, lock_timeout_s=lock_timeout_s)
+            opened.execute(_PROMISED.replace("true", "false"))
+            return opened
+
+        connection = open_session()
         try:
             with translated(self.address, lock_timeout_s=lock_timeout_s):
                 require_writable(connection, self.address)
                 self._take_lock(connection, lock_timeout_s)
-                connection.execute(_PROMISED.replace("true", "false"))
-                writer = PostgresBatchWriter(connection, self.address, schema=_schema(connection), batches=batches)
+                writer = PostgresBatchWriter(
+                    connection, self.address, schema=_schema(connection), batches=batches, open_another=open_session
+                )
                 writer.see()
                 yield writer
                 writer.end()

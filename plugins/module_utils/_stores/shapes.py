@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import typing as t
 
+from .._errors import ForeignValueError
+
 
 class Table(t.NamedTuple):
     """A table that can hold sealed values.
@@ -39,16 +41,47 @@ class Rewrite(t.NamedTuple):
     cell_function: t.Callable[[t.Any, t.Any], t.Any] | None = None
 
 
-class Batches(t.NamedTuple):
-    """That a rewrap is committed part by part: about C(rows) at a time, with C(pause_s) seconds between two.
+class UnopenedCellError(Exception):
+    """Carries the address of a value that nothing opens out of a store's own loop; C(field) says where such values are."""
 
-    C(note) is called before each part and C(forget) when that part is done once more, so that nothing of it is counted twice.
-    """
+    def __init__(self, field: str, address: t.Any) -> None:
+        super().__init__(field)
+        self.field = field
+        self.address = address if isinstance(address, tuple) else (address,)
+
+    def of_row(self, key: str) -> ForeignValueError:
+        """Return the error that a person reads, where the row is known by its key."""
+        return ForeignValueError(
+            f"{self.field} of {key} opens under no known key; nothing was changed; find the key it is under, or mend or remove the value"
+        )
+
+
+class Counts(t.Protocol):
+    """What is counted of a rewrap, as far as a store that commits part by part has to do with it."""
+
+    def note(self) -> None:
+        """Remember the counts, for a part that may have to be done once more."""
+
+    def forget(self) -> None:
+        """Go back to the counts that were remembered."""
+
+    def clear(self) -> None:
+        """Count from nothing, in a process of its own."""
+
+    def as_told(self) -> dict[str, t.Any]:
+        """Return the counts, to be added in another process."""
+
+    def add(self, told: t.Mapping[str, t.Any]) -> None:
+        """Add what another process has counted."""
+
+
+class Batches(t.NamedTuple):
+    """That a rewrap is committed part by part: about C(rows) at a time, with C(pause_s) seconds between two, by C(workers) processes."""
 
     rows: int
     pause_s: float
-    note: t.Callable[[], None]
-    forget: t.Callable[[], None]
+    workers: int
+    counts: Counts
 
 
-__all__ = ("Batches", "Rewrite", "Table")
+__all__ = ("Batches", "Counts", "Rewrite", "Table", "UnopenedCellError")

@@ -61,7 +61,7 @@ def run_detached(
     outcome = json.loads(sent.decode("utf-8"))
     if "returned" in outcome:
         return t.cast("dict[str, t.Any]", outcome["returned"])
-    for kind in _family(expected):
+    for kind in family(expected):
         if kind.__name__ == outcome["raised"]:
             raise kind(outcome["text"], **outcome["facts"])
     raise DetachedError(outcome["text"])
@@ -73,10 +73,11 @@ def without_message(raised: tuple[t.Any, t.Any, t.Any]) -> str:
     return "".join(traceback.format_tb(trace)) + getattr(kind, "__name__", "error")
 
 
-def _family(base: type[Exception]) -> t.Iterator[type[Exception]]:
+def family(base: type[Exception]) -> t.Iterator[type[Exception]]:
+    """Yield a class of exceptions and all that are made from it."""
     yield base
     for kind in base.__subclasses__():
-        yield from _family(kind)
+        yield from family(kind)
 
 
 def _be_detached() -> None:
@@ -130,4 +131,4 @@ def _read_all(descriptor: int, child: int) -> bytes:
     return b"".join(chunks)
 
 
-__all__ = ("DetachedError", "run_detached", "without_message")
+__all__ = ("DetachedError", "family", "run_detached", "without_message")
