@@ -90,7 +90,7 @@ def test_an_empty_database_passes_where_that_is_said(quiet: Servos) -> None:
 
 @pytest.mark.parametrize(
     ("url", "words"),
-    [("sqlite:///relative.db", ["relative path", "four slashes"]), ("postgresql://db/servos", ["postgresql", "not supported"]),
+    [("sqlite:///relative.db", ["relative path", "four slashes"]), ("mysql://db/servos", ["mysql", "not supported"]),
      ("servos.db", ["not supported", "sqlite:////"])],
     ids=["relative", "another kind", "no URL"],
 )  # fmt: skip
