@@ -18,6 +18,12 @@ def _util(name: str) -> Any:
     return importlib.import_module(f"{_UTILS}.{name}")
 
 
+def _replace(owner: Any, name: str, value: Any) -> None:
+    """Put something else in the place of what is there; a name that has moved away is an error, or nothing would be planted."""
+    getattr(owner, name)
+    setattr(owner, name, value)
+
+
 def _env_before_data() -> None:
     """The env file is swapped first, so that a power cut leaves a service that cannot read its data."""
     window = _util("_rotation.window").Window
@@ -27,19 +33,19 @@ def _env_before_data() -> None:
         self.swap(before.keys, target)
         rewrap(self, before, target)
 
-    window._rewrap = swapped_first
+    _replace(window, "_rewrap", swapped_first)
 
 
 def _no_scrub() -> None:
     """Old ciphertext stays in free pages."""
-    _util("_stores.sqlite").SqliteDatabase.scrub = lambda self, lock_timeout_s: {"vacuumed": True, "wal_bytes": 0}
+    _replace(_util("_stores.sqlite").SqliteDatabase, "scrub", lambda self, lock_timeout_s: {"vacuumed": True, "wal_bytes": 0})
 
 
 def _loses_previous_key() -> None:
     """The key that is replaced is kept nowhere."""
     keyring = _util("_keys.keyring").Keyring
     write = keyring.write
-    keyring.write = lambda self, role, key: role != "previous" and write(self, role, key)
+    _replace(keyring, "write", lambda self, role, key: role != "previous" and write(self, role, key))
 
 
 def _stages_late() -> None:
@@ -50,7 +56,7 @@ def _stages_late() -> None:
         def __getattr__(self, name: str) -> Any:
             return (lambda descriptor: None) if name == "fsync" else getattr(os_of_files, name)
 
-    _util("_system.files").os = WithoutFsync()
+    _replace(_util("_system.files"), "os", WithoutFsync())
 
 
 def _swallows_write_error() -> None:
@@ -63,7 +69,7 @@ def _swallows_write_error() -> None:
             return bool(write(self, role, key))
         return True
 
-    keyring.write = swallowing
+    _replace(keyring, "write", swallowing)
 
 
 def _writes_in_place() -> None:
@@ -75,18 +81,17 @@ def _writes_in_place() -> None:
         os.fsync(descriptor)
         os.close(descriptor)
 
-    _util("_system.files")._write = in_place
+    _replace(_util("_system.files"), "_write", in_place)
 
 
 def _not_detached() -> None:
     """The work is done by the process that the connection holds."""
-    front_door = _util("_ansible.front_door")
-    front_door.run_detached = lambda work, *, expected: work()
+    _replace(_util("_ansible.acting"), "run_detached", lambda work, *, expected: work())
 
 
 def _no_lock() -> None:
     """Everybody gets the lock."""
-    _util("_system.locks").take_lock = lambda descriptor: True
+    _replace(_util("_system.locks"), "take_lock", lambda descriptor: True)
 
 
 def _leaves_the_copy() -> None:
@@ -95,7 +100,7 @@ def _leaves_the_copy() -> None:
     def of_no_use(backup_dir: str, installation: Any) -> str:
         return os.path.join(backup_dir, f".{os.urandom(4).hex()}.partial")
 
-    _util("_rotation.backups").clear_leftovers = of_no_use
+    _replace(_util("_rotation.backups"), "clear_leftovers", of_no_use)
 
 
 def _traceback() -> None:
@@ -109,7 +114,7 @@ def _traceback() -> None:
         except window.ServosError as error:
             raise RuntimeError("something went wrong") from error
 
-    window.rewrap_data = raising
+    _replace(window, "rewrap_data", raising)
 
 
 DEFECTS: dict[str, Callable[[], None]] = {
