@@ -2,21 +2,23 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""P3: our transaction on PostgreSQL against the same update without cryptography, and the loops that everybody writes first.
+"""P3, P8: our transaction on PostgreSQL against the same update without cryptography, and the loops that everybody writes first.
 
 The server is one of this machine's own, made for the measurement, with fsync as any installation has it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import typing as t
 from pathlib import Path
 
 import data
+import growth
 from borrowed import borrow
-from measure import MB, Cost, Report, Rounds, strategy
+from measure import MB, Cost, Report, Rounds, median, strategy
 
 _MOST_SLOW = 10_000
 _PANEL = "PostgreSQL, client and server"
@@ -39,36 +41,41 @@ def run(report: Report, work: Path, *, sizes: t.Sequence[int], repeat: int) -> N
     with os.fdopen(os.open(password, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
         stream.write(servers.SUPERUSER_PASSWORD)
     with servers.running_cluster(**_AS_SERVED) as cluster:
-        per_value = {n: _one_size(report, cluster, keys, str(password), n=n, repeat=repeat, is_largest=n == max(sizes)) for n in sizes}
-    shown = ", ".join(f"{n}: {figure:.1f}" for n, figure in per_value.items())
-    report.note("P8", f"rewrap, PostgreSQL: CPU us a value, of the client, at {shown}")
-    settled = {n: figure for n, figure in per_value.items() if n >= 10_000}
-    if len(settled) > 1:
-        spread = max(settled.values()) / min(settled.values())
-        report.held("P8", "rewrap, PostgreSQL, client: most expensive size / cheapest", max(settled), spread, at_most=1.15)
+        taken = {n: _one_size(report, cluster, keys, str(password), n=n, repeat=repeat, is_largest=n == max(sizes)) for n in sizes}
+        with _source(cluster, keys, growth.FEW) as source:
+            few = [_on_copy(cluster, source, keys, str(password), "rewrap") for unused in range(growth.FEW_REPEATS)]
+    growth.hold(report, "rewrap, PostgreSQL, client", taken, median(few).cpu_s)
 
 
-def _one_size(report: Report, cluster: t.Any, keys: data.Keys, password: str, *, n: int, repeat: int, is_largest: bool) -> float:
+@contextlib.contextmanager
+def _source(cluster: t.Any, keys: data.Keys, n: int) -> t.Iterator[str]:
+    """A database with so many values, which runs are copied from."""
     source = cluster.create()
-    with cluster.connect(source) as connection:
-        data.servos_rows_in_postgres(connection, n, keys)
-        (size_bytes,) = connection.execute("SELECT pg_table_size('service_env_vars')").fetchone()
-
-    def on_copy(name: str) -> Cost:
-        with cluster.connect() as connection:
-            connection.execute("DROP DATABASE IF EXISTS run WITH (FORCE)")
-            connection.execute(f"CREATE DATABASE run TEMPLATE {source} STRATEGY file_copy")
-            connection.execute("CHECKPOINT")
-        before = _server_cpu_s(cluster)
-        cost = strategy(name, cluster.url("run"), *keys, BENCH_PASSWORD_FILE=password)
-        return cost._replace(server_s=_server_cpu_s(cluster) - before, written_mb=None)
-
-    names = [name for name in _WHAT if name in ("pg_floor", "pg_batched", "rewrap") or n <= _MOST_SLOW * (1 if name == "pg_rows" else 10)]
     try:
-        seen = Rounds({name: functools.partial(on_copy, name) for name in names}, repeat=repeat)
+        with cluster.connect(source) as connection:
+            data.servos_rows_in_postgres(connection, n, keys)
+        yield source
     finally:
         cluster.drop("run")
         cluster.drop(source)
+
+
+def _on_copy(cluster: t.Any, source: str, keys: data.Keys, password: str, name: str) -> Cost:
+    with cluster.connect() as connection:
+        connection.execute("DROP DATABASE IF EXISTS run WITH (FORCE)")
+        connection.execute(f"CREATE DATABASE run TEMPLATE {source} STRATEGY file_copy")
+        connection.execute("CHECKPOINT")
+    before = _server_cpu_s(cluster)
+    cost = strategy(name, cluster.url("run"), *keys, BENCH_PASSWORD_FILE=password)
+    return cost._replace(server_s=_server_cpu_s(cluster) - before, written_mb=None)
+
+
+def _one_size(report: Report, cluster: t.Any, keys: data.Keys, password: str, *, n: int, repeat: int, is_largest: bool) -> float:
+    names = [name for name in _WHAT if name in ("pg_floor", "pg_batched", "rewrap") or n <= _MOST_SLOW * (1 if name == "pg_rows" else 10)]
+    with _source(cluster, keys, n) as source:
+        with cluster.connect(source) as connection:
+            (size_bytes,) = connection.execute("SELECT pg_table_size('service_env_vars')").fetchone()
+        seen = Rounds({name: functools.partial(_on_copy, cluster, source, keys, password, name) for name in names}, repeat=repeat)
     for name in names:
         what = _WHAT[name]
         report.figure("P3", f"PostgreSQL, {size_bytes / MB:.1f} MB: {what}", n, seen.cost(name), line=(_PANEL, what))
@@ -78,7 +85,7 @@ def _one_size(report: Report, cluster: t.Any, keys: data.Keys, password: str, *,
     ratio = seen.ratio("rewrap", "pg_batched", of="wall_s")
     report.held("P3", "PostgreSQL: wall of our rewrap / the same batches without cryptography", n, ratio, at_most=batched_goal)
     report.held("P3", "PostgreSQL: memory growth of the client, MB", n, seen.cost("rewrap").memory_mb or 0, at_most=15)
-    return seen.cost("rewrap").cpu_s / n * 1e6
+    return seen.cost("rewrap").cpu_s
 
 
 def _server_cpu_s(cluster: t.Any) -> float:

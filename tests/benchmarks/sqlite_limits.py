@@ -14,7 +14,8 @@ import typing as t
 from pathlib import Path
 
 import data
-from measure import MB, Cost, Report, Rounds, process, strategy
+import growth
+from measure import MB, Cost, Report, Rounds, median, process, strategy
 
 _MOST_COMMITS = 10_000
 _MODULE = "ansible_collections.servos.ops.plugins.modules.servos_key_rotate"
@@ -23,7 +24,7 @@ _MODULE = "ansible_collections.servos.ops.plugins.modules.servos_key_rotate"
 def run(report: Report, work: Path, *, sizes: t.Sequence[int], repeat: int) -> None:
     """Measure every size in both journal modes."""
     keys = data.make_keys(work)
-    per_value: dict[str, dict[int, float]] = {"wal": {}, "delete": {}}
+    taken: dict[str, dict[int, float]] = {"wal": {}, "delete": {}}
     for n in sizes:
         for journal in ("wal", "delete"):
             source = work / f"source-{n}-{journal}.db"
@@ -34,13 +35,20 @@ def run(report: Report, work: Path, *, sizes: t.Sequence[int], repeat: int) -> N
             finally:
                 data.remove(source)
                 data.remove(work / "run.db")
-            per_value[journal][n] = rewrap.cpu_s / n * 1e6
-    for journal, figures in per_value.items():
-        shown = ", ".join(f"{n}: {figure:.1f}" for n, figure in figures.items())
-        report.note("P8", f"rewrap, {journal}: CPU us a value at {shown}")
-        if len(figures) > 1:
-            spread = max(figures.values()) / min(figures.values())
-            report.held("P8", f"rewrap, {journal}: most expensive size / cheapest", max(figures), spread, at_most=1.15)
+            taken[journal][n] = rewrap.cpu_s
+    for journal, cpu_s in taken.items():
+        growth.hold(report, f"rewrap, {journal}", cpu_s, _few(work, keys, journal=journal))
+
+
+def _few(work: Path, keys: data.Keys, *, journal: str) -> float:
+    """Return the CPU seconds of a rewrap of hardly any values."""
+    source, copy = work / "few.db", work / "run.db"
+    data.servos_database(source, growth.FEW, keys, journal=journal)
+    try:
+        return median([strategy("rewrap", str(data.fresh_copy(source, copy)), *keys) for unused in range(growth.FEW_REPEATS)]).cpu_s
+    finally:
+        data.remove(source)
+        data.remove(copy)
 
 
 def _repeats(n: int, repeat: int) -> int:
