@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The plot: CPU a value against the number of values, a panel a database, both axes logarithmic."""
+"""The plot: CPU a value against the number of values, a panel a database, the same logarithmic axes in all."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from xml.sax.saxutils import escape
 
 _WIDTH, _HEIGHT, _LEFT, _TOP, _LEGEND = 460, 300, 70, 60, 190
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")
+_DASHES = ("", "7 3", "2 3")  # where the colours begin anew
+_OURS = "our rewrap, read-back included"
 _Points = t.Dict[int, float]
 
 
@@ -26,22 +28,22 @@ def drawn(rows: t.Iterable[t.Mapping[str, t.Any]], machine: str) -> str:
     lines = list(dict.fromkeys(line for of_panel in panels.values() for line in of_panel))
     width, height = _LEFT + max(1, len(panels)) * (_WIDTH + _LEFT), _TOP + _HEIGHT + _LEGEND
     body = [_text(_LEFT, 22, "CPU microseconds a value, by number of values", size=16), _text(_LEFT, 42, machine, size=11)]
-    for number, (panel, of_panel) in enumerate(panels.items()):
-        body += _panel(_LEFT + number * (_WIDTH + _LEFT), panel, of_panel, lines)
+    every = [points for of_panel in panels.values() for points in of_panel.values()]
+    if every:
+        across, up = _Axis([n for points in every for n in points]), _Axis([figure for points in every for figure in points.values()])
+        for number, (panel, of_panel) in enumerate(panels.items()):
+            body += _panel(_LEFT + number * (_WIDTH + _LEFT), panel, of_panel, lines, across, up)
     for number, line in enumerate(lines):
         x, y = _LEFT + number % 2 * 480, _TOP + _HEIGHT + 60 + number // 2 * 22
-        body.append(f'<line x1="{x}" y1="{y}" x2="{x + 24}" y2="{y}" stroke="{_colour(number)}" stroke-width="3"/>')
+        body.append(f'<line x1="{x}" y1="{y}" x2="{x + 24}" y2="{y}" {_stroke(number, line)}/>')
         body.append(_text(x + 32, y + 4, line))
     size = f'width="{width}" height="{height}"'
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} viewBox="0 0 {width} {height}" font-family="sans-serif">'
+    # As wide as the window, and never wider than drawn.
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" style="max-width: {width}px" font-family="sans-serif">'
     return "\n".join([head, f'<rect {size} fill="white"/>', *body, "</svg>"]) + "\n"
 
 
-def _panel(left: int, name: str, lines: t.Mapping[str, _Points], order: t.Sequence[str]) -> list[str]:
-    counts = [n for points in lines.values() for n in points]
-    figures = [figure for points in lines.values() for figure in points.values()]
-    across, up = _Axis(counts), _Axis(figures)
-
+def _panel(left: int, name: str, lines: t.Mapping[str, _Points], order: t.Sequence[str], across: _Axis, up: _Axis) -> list[str]:
     def place(n: float, figure: float) -> tuple[float, float]:
         return left + across.share(n) * _WIDTH, _TOP + (1 - up.share(figure)) * _HEIGHT
 
@@ -55,10 +57,10 @@ def _panel(left: int, name: str, lines: t.Mapping[str, _Points], order: t.Sequen
         body.append(f'<line x1="{left}" y1="{y:.1f}" x2="{left + _WIDTH}" y2="{y:.1f}" stroke="#ddd"/>')
         body.append(_text(left - 6, y + 4, f"{figure:g}", anchor="end"))
     for line, points in lines.items():
-        colour, places = _colour(order.index(line)), [place(n, figure) for n, figure in sorted(points.items())]
+        number, places = order.index(line), [place(n, figure) for n, figure in sorted(points.items())]
         joined = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-        body.append(f'<polyline points="{joined}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        body += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{colour}"/>' for x, y in places]
+        body.append(f'<polyline points="{joined}" fill="none" {_stroke(number, line)}/>')
+        body += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{_colour(number)}"/>' for x, y in places]
     return body
 
 
@@ -79,6 +81,11 @@ class _Axis:
 
 def _colour(number: int) -> str:
     return _COLOURS[number % len(_COLOURS)]
+
+
+def _stroke(number: int, line: str) -> str:
+    dash = _DASHES[number // len(_COLOURS) % len(_DASHES)]
+    return f'stroke="{_colour(number)}" stroke-width="{5 if line == _OURS else 2}"' + (f' stroke-dasharray="{dash}"' if dash else "")
 
 
 def _text(x: float, y: float, text: str, *, size: int = 12, anchor: str = "start") -> str:
