@@ -35,8 +35,8 @@ def run(report: Report, work: Path, *, repeat: int) -> None:
     """Measure both."""
     setup = HERE.parent / "apps" / "airflow" / "setup"
     installed = subprocess.run(
-        [str(setup), str(_FOLDER), os.path.realpath(sys.executable)], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False,
-        timeout=_INSTALLATION_S,
+        [str(setup), str(_FOLDER), os.path.realpath(sys.executable)], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        check=False, timeout=_INSTALLATION_S,
     )
     if installed.returncode == 0:
         _airflow(report, work, repeat=repeat)
