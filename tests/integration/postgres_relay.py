@@ -9,19 +9,23 @@ import contextlib
 import socket
 import threading
 
+# BackendKeyData: https://www.postgresql.org/docs/current/protocol-message-formats.html
+_BACKEND_KEY = b"K\0\0\0\x0c"
+
 
 class Relay:
     """Listens on a port of its own. C(statements) is what clients have sent, one entry for each piece of the stream.
 
     C(cut_at) breaks all connections at that entry (from 1 on), C(cut_text) at the first that holds it; before it reaches the server,
-    or after it did and before anything of the answer comes back. C(is_down) breaks whatever comes after.
+    or after it did and before anything of the answer comes back. C(stays_down) breaks whatever comes after. C(is_pooler) lets it name
+    a process of its own to who connects, as PgBouncer does.
     """
 
     def __init__(self, port: int) -> None:
         self._target = port
         self.statements: list[bytes] = []
         self.cut_at, self.cut_text, self.is_after, self.stays_down = 0, b"", False, False
-        self.was_cut = False
+        self.was_cut = self.is_pooler = False
         self._lock = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
@@ -68,10 +72,12 @@ class Relay:
                 end.shutdown(socket.SHUT_RDWR)
             end.close()
 
-    @staticmethod
-    def _answer(server: socket.socket, client: socket.socket) -> None:
+    def _answer(self, server: socket.socket, client: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while piece := server.recv(65536):
+                place = piece.find(_BACKEND_KEY)
+                if self.is_pooler and place >= 0:
+                    piece = piece[: place + 5] + b"\0\0\0\1" + piece[place + 9 :]
                 client.sendall(piece)
         with contextlib.suppress(OSError):
             client.shutdown(socket.SHUT_RDWR)

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import shutil
 import subprocess
@@ -17,59 +16,14 @@ from typing import Any
 
 import psycopg
 import pytest
-from installations import OLD, OTHER, assert_refused, b64, seal, unseal
+from installations import OLD, OTHER, assert_refused, seal, unseal
 from module_runs import Outcome
 from ports import free_port
+from postgres_fixtures import assert_rotated, assert_untouched, cluster, make_site, new_key, rotate, site
 from postgres_relay import Relay
 from postgres_servers import SUPERUSER, SUPERUSER_PASSWORD, Cluster, running_cluster
 from postgres_site import PostgresSite
 from servers import write
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    with running_cluster() as running:
-        yield running
-
-
-@pytest.fixture
-def make_site(template: Path, cluster: Cluster, tmp_path: Path) -> Iterator[Callable[..., PostgresSite]]:
-    made: list[PostgresSite] = []
-
-    def make(**options: str) -> PostgresSite:
-        made.append(PostgresSite(tmp_path / f"site{len(made)}", cluster, **options))
-        return made[-1]
-
-    yield make
-    for site in made:
-        site.tear_down()
-
-
-@pytest.fixture
-def site(make_site: Callable[..., PostgresSite]) -> PostgresSite:
-    made = make_site()
-    assert not made.run("servos_keyring", state="staged", rotation_id="t").failed
-    return made
-
-
-def rotate(site: PostgresSite, **options: Any) -> Outcome:
-    return site.run("servos_key_rotate", **{"until": "swapped", "lock_timeout": 2.0, **options})
-
-
-def new_key(site: PostgresSite) -> bytes:
-    """Return the key that is staged, or that has become the active one."""
-    return base64.b64decode((site.state_dir / "staged.key").read_text().strip())
-
-
-def assert_rotated(site: PostgresSite) -> None:
-    assert (site.opens(OLD), site.opens(new_key(site))) == (0, 20)
-    assert b64(new_key(site)) in site.env_file.read_text()
-
-
-def assert_untouched(site: PostgresSite, outcome: Outcome, *words: str) -> None:
-    assert_refused(outcome, "nothing was changed", *words)
-    assert site.opens(OLD) == 20
-    assert b64(OLD) in site.env_file.read_text()
 
 
 def test_all_of_it_is_brought_over_and_nothing_else_is_touched(site: PostgresSite) -> None:
@@ -389,3 +343,6 @@ def test_a_commit_whose_answer_is_lost(site: PostgresSite, relay: Relay, is_afte
     assert site.opens(OLD) == (0 if is_after else 20)
     assert not rotate(site).failed
     assert_rotated(site)
+
+
+__all__ = ("cluster", "make_site", "site")  # fixtures that are made elsewhere

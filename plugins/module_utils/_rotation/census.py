@@ -56,6 +56,21 @@ class Census(t.NamedTuple):
         """Number of values that look sealed, where sealed values are at home, and that nothing opens."""
         return sum(counted.unopened for counted in self.fields)
 
+    def side_effects(self) -> list[str]:
+        """Say, by table with sealed values, what a rewrap sets off, and what shows the old values after it."""
+        found = []
+        for table in self.tables:
+            values = sum(sum(counted.sealed.values()) for counted in self.fields if counted.field.table == table.name)
+            if values and table.triggers:
+                rows = min(values, self.rows.get(table.name, values))
+                found.append(f"rewriting {table.name} updates up to {rows} rows, and triggers fire: {', '.join(table.triggers)}")
+            if values and table.copies:
+                found.append(
+                    f"values of {table.name} stay under the old key in {', '.join(table.copies)} until REFRESH MATERIALIZED VIEW, "
+                    "as far as they are shown there"
+                )
+        return found
+
     def refuse_wrong_key(self, known: t.Sequence[str]) -> None:
         """Raise if nothing at all opens although much looks sealed: where fields are found by what opens, that is the sign.
 

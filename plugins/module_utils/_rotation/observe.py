@@ -158,9 +158,7 @@ class Observation:
             if self.census.sealed and self.census.strangers:
                 places = ", ".join(f"{stranger.unopened} in {stranger.field}" for stranger in self.census.strangers[:5])
                 found.append(f"values look sealed and open under no known key, in columns where nothing opens: {places}")
-            triggers = sorted(f"{table.name}.{name}" for table in self.census.tables for name in table.triggers)
-            if triggers:
-                found.append(f"triggers fire when rows are rewritten: {', '.join(triggers)}")
+            found += self.census.side_effects()
         return found
 
     def require_usable(self, *, discover: str, allow_empty: bool, canary_required: bool) -> Census:

@@ -23,11 +23,13 @@ _MINIMUM_SERVER = 120000  # joins by the row's place, which a rewrap lives on, a
 _CONNECT_TIMEOUT_S = 10
 _TID_OID = 27
 _LOST = ("08", "57P01", "57P02", "57P03")
-# No limit of the role's ends a long transaction half-way; rows that a policy hides end a read instead of being passed over.
+# Rows that a policy hides end a read instead of being passed over.
 _SESSION = (
-    "SET client_encoding = 'UTF8'; SET statement_timeout = 0; SET row_security = off; "
-    "SET idle_in_transaction_session_timeout = 0; SET client_min_messages = error; SET default_transaction_deferrable = off"
+    "SET client_encoding = 'UTF8'; SET row_security = off; SET client_min_messages = error; SET default_transaction_deferrable = off"
 )
+# No limit of the role's ends a long transaction half-way, or a session that waits; some came with PostgreSQL 14 and 17.
+_NO_LIMITS = """SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN
+('statement_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout')"""
 _BEFORE_LOGIN = (
     ("password authentication failed", "see to user and password (the URL's user, database_password_file, ~/.pgpass)"),
     ("no password supplied", "name a file with the password on the managed host (database_password_file), or use ~/.pgpass there"),
@@ -69,7 +71,7 @@ def connect(address: Address, password_path: str | None, *, lock_timeout_s: floa
     """Open a session with what every one of ours needs.
 
     Raises:
-        StoreError: no server, refused, too old, or not in UTF-8; nothing was changed.
+        StoreError: no server, a pooler, refused, too old, or text of no known encoding; nothing was changed.
     """
     library = driver()
     password = {"password": password_of(password_path)} if password_path else {}
@@ -98,7 +100,13 @@ def _prepare(library: t.Any, connection: t.Any, address: Address, lock_timeout_s
             f"the database {address.name} has the encoding SQL_ASCII, so that nobody knows what its text is; nothing was changed; "
             "move it into a database in UTF8 first"
         )
-    for statement in _SESSION.split("; "):
+    # A pooler answers with a number of its own, and may give each transaction another session: without our settings, beside our locks.
+    if connection.execute("SELECT pg_backend_pid()").fetchone()[0] != connection.info.backend_pid:
+        raise StoreError(
+            f"a pooler (such as PgBouncer) stands before the server of {address.name}, and locks and settings of a session cannot be "
+            "relied on there; nothing was changed; name the server itself (database)"
+        )
+    for statement in (*_SESSION.split("; "), _NO_LIMITS):
         connection.execute(statement)
     connection.execute("SELECT set_config('lock_timeout', %s, false)", (f"{max(1, int(lock_timeout_s * 1000))}ms",))
 

@@ -21,6 +21,7 @@ import typing as t
 
 from .._errors import StoreError
 from .postgres_connection import Tid
+from .postgres_effects import Effects
 from .shapes import Rewrite, Table
 
 # Measured: pages of 500 to 2,000 rows cost the same; what is in memory is bounded by the bytes.
@@ -44,10 +45,6 @@ LEFT JOIN pg_index i ON i.indrelid = c.oid AND i.indisprimary
 WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'
 AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\\_%%'
 ORDER BY n.nspname, c.relname, a.attnum
-"""
-_TRIGGERS = """
-SELECT tgrelid, tgname FROM pg_trigger WHERE NOT tgisinternal AND tgenabled <> 'D' AND tgtype & 16 <> 0
-UNION ALL SELECT ev_class, rulename FROM pg_rewrite WHERE ev_type = '2' AND ev_enabled <> 'D' ORDER BY 2
 """
 # A partitioned table's rows lie in its leaves.
 _LEAVES = """
@@ -86,14 +83,12 @@ class PostgresReader:
         One outside the current schema goes by C(schema.table).
         """
         if self._tables is None:
-            fired: dict[int, list[str]] = {}
-            for oid, trigger in self._ask(_TRIGGERS):
-                fired.setdefault(oid, []).append(trigger)
+            effects = Effects(self._ask)
             rows = self._ask(_COLUMNS, {"schema": self._schema})
-            self._tables = [self._table(list(group), fired) for unused_oid, group in itertools.groupby(rows, lambda row: row[0])]
+            self._tables = [self._table(list(group), effects) for unused_oid, group in itertools.groupby(rows, lambda row: row[0])]
         return self._tables
 
-    def _table(self, rows: list[t.Any], fired: t.Mapping[int, list[str]]) -> Table:
+    def _table(self, rows: list[t.Any], effects: Effects) -> Table:
         oid, schema, relation, is_current = rows[0][:4]
         name = relation if is_current else f"{schema}.{relation}"
         if name in self._shapes:
@@ -104,7 +99,9 @@ class PostgresReader:
         leaves = leaves or {oid: f"{quoted(schema)}.{quoted(relation)}"}
         self._shapes[name] = _Shape(oid, {row[4]: _KINDS.get(row[5], _OTHER) for row in rows}, leaves)
         key = tuple(row[4] for row in sorted((row for row in rows if row[6] is not None), key=lambda row: row[6]))
-        return Table(name, tuple(row[4] for row in rows), key or ("ctid",), None, tuple(fired.get(oid, ())), True)
+        places = (oid, *leaves)
+        columns = tuple(row[4] for row in rows)
+        return Table(name, columns, key or ("ctid",), None, effects.fired(places), True, effects.copies(places))
 
     def rows(self, table: Table, columns: t.Sequence[str]) -> t.Iterator[_Row]:
         """Yield (address, cells) of every row, as its rows lie; the address is leaf and place."""

@@ -19,6 +19,7 @@ class Table(t.NamedTuple):
     C(columns) are the stored ones (generated ones follow by themselves). C(key) names what identifies a row to a
     person: its primary key, else the row id. C(row_id) is the name under which the row id can be asked for, or None.
     C(triggers) names the triggers that an UPDATE fires. C(is_ordered_by_key) says that every row has a key, and another one.
+    C(copies) names what shows the table as it was until somebody refreshes it.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Table(t.NamedTuple):
     row_id: str | None
     triggers: tuple[str, ...]
     is_ordered_by_key: bool = False
+    copies: tuple[str, ...] = ()
 
 
 class Rewrite(t.NamedTuple):
