@@ -43,9 +43,8 @@ def discover(
         raise ProfileError("discover needs a database to look into; name it (database)")
     key_text = _key_text(options, known)
     register(key_text)
-    database = place_of(
-        known["database"], token_path=options.get("database_token_file") or None, password_path=options.get("database_password_file") or None
-    ).open()
+    token_path, password_path = (options.get(f"database_{name}_file") or None for name in ("token", "password"))
+    database = place_of(known["database"], token_path=token_path, password_path=password_path).open()
     if not known["name"]:
         known["name"] = _name_from(known["database"])
     tables, unread = database.read(lambda reader: take_samples(reader, is_time_up))

@@ -128,7 +128,8 @@ def test_triggers_are_named_in_a_warning(make_database, rotation, sealed):
         "CREATE TRIGGER other AFTER INSERT ON t BEGIN DELETE FROM l; END",
         [(INSERT, (1, sealed("A", "v")))],
     )
-    assert [text for text in rotation.look(path).warnings() if "trigger" in text] == ["rewriting t updates up to 1 rows, and triggers fire: stamp"]
+    found = [text for text in rotation.look(path).warnings() if "trigger" in text]
+    assert found == ["rewriting t updates up to 1 rows, and triggers fire: stamp"]
 
 
 def test_a_field_outside_the_profile_stops_or_is_included(make_database, rotation, sealed, dump, reveal, moved):
