@@ -4,7 +4,9 @@
 """Two control hosts on one database: the controller is killed at a boundary between tasks, or one of the hosts is lost there for good
 until the playbook is run again.
 
-    control_hosts.py [--quick] [--at N ...] [--way killed|web1|web2 ...] [--work DIR]
+    control_hosts.py [--quick] [--at N ...] [--way killed|web1|web2 ...] [--piece K/N] [--jobs J] [--work DIR]
+
+A piece is every Nth trial, beginning with the Kth, so that each is a sample of all and N of them are the whole.
 
 Right after the fault no value may be without a key on disk; after one more run all hosts are on one new key. Exit 0: all held.
 """
@@ -23,6 +25,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +65,7 @@ class Site:
         environment = environment_of(
             first, FAULTS_LOG=str(self.log), FAULTS_CUT_AT=str(at), ANSIBLE_CALLBACK_PLUGINS=str(HERE / "callback_plugins"),
             ANSIBLE_CALLBACKS_ENABLED="cut", ANSIBLE_CONNECTION_PLUGINS=str(HERE / "connection_plugins"),
-        )
+        )  # fmt: skip
         if way != "killed":
             environment["FAULTS_LOSE"] = str(self.mark)
         with (self.folder / "said").open("wb") as said:
@@ -142,23 +145,23 @@ def _is_free(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def site(work: Path, template: Path) -> Iterator[Site]:
-    made = Site(work / "site", template)
+def site(folder: Path, template: Path) -> Iterator[Site]:
+    made = Site(folder, template)
     try:
         yield made
     finally:
         made.tear_down()
 
 
-def _undisturbed(work: Path, template: Path) -> tuple[list[str], list[str]]:
-    with site(work, template) as made:
+def _undisturbed(folder: Path, template: Path) -> tuple[list[str], list[str]]:
+    with site(folder, template) as made:
         code = made.play()
         problems = [] if code == 0 else [f"the undisturbed playbook failed: {made.said[-2000:]}"]
         return made.log.read_text().splitlines(), problems + made.complaints() + made.now() + made.end()
 
 
-def _trial(work: Path, template: Path, number: int | str, way: str) -> list[str]:
-    with site(work, template) as made:
+def _trial(folder: Path, template: Path, number: int | str, way: str) -> list[str]:
+    with site(folder, template) as made:
         code = made.play(at=number, way=way)
         problems = ["it was not killed"] if way == "killed" and code != -signal.SIGKILL else []
         made.settle()
@@ -168,11 +171,20 @@ def _trial(work: Path, template: Path, number: int | str, way: str) -> list[str]
         return problems + made.complaints() + made.now() + made.end()
 
 
+def _piece(text: str) -> tuple[int, int]:
+    which, unused, of = text.partition("/")
+    if not (which.isdigit() and of.isdigit() and 1 <= int(which) <= int(of)):
+        raise argparse.ArgumentTypeError("a piece is written K/N, with K from 1 to N")
+    return int(which), int(of)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Kill the controller, or lose a host, while two control hosts are rotated.")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--at", type=int, nargs="+", default=[], metavar="N")
     parser.add_argument("--way", nargs="+", default=list(_WAYS), choices=_WAYS)
+    parser.add_argument("--piece", type=_piece, default=(1, 1), metavar="K/N")
+    parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--work", type=lambda text: Path(text).resolve(), default=ROOT / ".work" / "faults")
     arguments = parser.parse_args()
     sys.path.insert(0, str(HERE.parent / "integration"))
@@ -184,20 +196,31 @@ def main() -> int:
     work.mkdir(parents=True)
     template = make_template(work / "template", b64(OLD), values=60)
     began = time.monotonic()
-    events, problems = ([], []) if arguments.quick else _undisturbed(work, template)
+    events, problems = ([], []) if arguments.quick else _undisturbed(work / "undisturbed", template)
     failed: dict[str, Any] = {"undisturbed": problems} if problems else {}
     print(f"undisturbed: {problems or len(events)}", flush=True)
     places: list[tuple[int | str, str]] = list(enumerate(events, start=1))
     trials = [(number, said, way) for number, said in places for way in arguments.way if number in (arguments.at or [number])]
+    trials = trials[arguments.piece[0] - 1 :: arguments.piece[1]]
     if arguments.quick:
         trials = [(_QUICK, "by its name", "killed")]
-    for number, said, way in trials:
+
+    def judge(numbered: tuple[int, tuple[int | str, str, str]]) -> None:
+        at, (number, said, way) = numbered
         what = f"at {number} ({said}), {way}"
-        found = _trial(work, template, number, way)
+        try:
+            found = _trial(work / f"site{at}", template, number, way)
+        except Exception as error:  # a trial that cannot be judged has not held
+            found = [f"the trial broke: {error!r}"]
         if found:
             failed[what] = found
             print(f"FAILED {what}\n    " + "\n    ".join(found), flush=True)
+        else:
+            shutil.rmtree(work / f"site{at}", ignore_errors=True)
         print(f"{what}: {'failed' if found else 'held'}", flush=True)
+
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        list(pool.map(judge, enumerate(trials, start=1)))
     lost = sum(any("LOST" in one for one in found) for found in failed.values())
     print(
         f"\n# Two control hosts\n\n{len(events)} boundaries, {len(trials)} trials in {time.monotonic() - began:.0f} s; {len(failed)} did "
