@@ -6,7 +6,7 @@ until the playbook is run again.
 
     control_hosts.py [--quick] [--at N ...] [--way killed|web1|web2 ...] [--piece K/N] [--jobs J] [--work DIR]
 
-A piece is every Nth trial, beginning with the Kth, so that each is a sample of all and N of them are the whole.
+A piece is the Kth of N samples, the same ones each time, which together are the whole.
 
 Right after the fault no value may be without a key on disk; after one more run all hosts are on one new key. Exit 0: all held.
 """
@@ -24,6 +24,7 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -201,7 +202,7 @@ def main() -> int:
     print(f"undisturbed: {problems or len(events)}", flush=True)
     places: list[tuple[int | str, str]] = list(enumerate(events, start=1))
     trials = [(number, said, way) for number, said in places for way in arguments.way if number in (arguments.at or [number])]
-    trials = trials[arguments.piece[0] - 1 :: arguments.piece[1]]
+    trials = sorted(trials, key=lambda trial: zlib.crc32(repr(trial[::2]).encode()))[arguments.piece[0] - 1 :: arguments.piece[1]]
     if arguments.quick:
         trials = [(_QUICK, "by its name", "killed")]
 

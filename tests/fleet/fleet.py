@@ -5,8 +5,10 @@
 
     fleet.py [--installations 50] [--pairs 5] [--serial 10,15] [--forks 10] [--work DIR]
 
-Three runs: one that a broken installation must stop before the batch after it, one that finishes what is left, and one that has
-nothing to do. Exit 0: every installation is on one new key of its own, and its own reader finds everything under it.
+One installation of the second batch is broken. Four runs: one whose limit allows no failure, which has to leave the batches after that
+one untouched; one whose limit allows this failure, which has to rotate all the others; one that finishes the mended installation; and
+one that has nothing to do. After each of them every key is read from env files and processes, and what is sealed by the application's
+own reader. Exit 0: each run did that and no more, and every installation was rotated once, to a key of its own.
 """
 
 from __future__ import annotations
@@ -18,12 +20,33 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
+_LIMIT_S = 3000
+
+
+class Run(NamedTuple):
+    """What a playbook said, and how long each of its batches took."""
+
+    code: int
+    text: str
+    batches_s: list[float]
+
+    def wall_s(self) -> float:
+        return sum(self.batches_s)
+
+    def failed(self) -> set[str]:
+        """Name the hosts of which the recap counts a failure."""
+        return {found[1] for found in re.finditer(r"^(\S+)\s+: ok=.*failed=[1-9]", self.text, re.M)}
+
+    def changed(self) -> set[str]:
+        return {found[1] for found in re.finditer(r"^(\S+)\s+: ok=.*changed=[1-9]", self.text, re.M)}
 
 
 class Fleet:
@@ -42,10 +65,14 @@ class Fleet:
         reference("servos/schema.py", "fill", *common, "--values", 60, "--manifest", template / "manifest.json")
         self.old_text = b64(OLD)
         self.installations: dict[str, dict[str, Any]] = {}
-        for number in range(count):
-            name = f"i{number:03d}"
-            names = (f"{name}a", f"{name}b") if number < pairs else (f"{name}a",)
-            self.installations[name] = make_shared(work / name, template, names)
+        try:
+            for number in range(count):
+                name = f"i{number:03d}"
+                names = (f"{name}a", f"{name}b") if number < pairs else (f"{name}a",)
+                self.installations[name] = make_shared(work / name, template, names)
+        except BaseException:
+            self.tear_down()
+            raise
 
     def hosts(self) -> dict[str, Any]:
         return {name: servos for hosts in self.installations.values() for name, servos in hosts.items()}
@@ -58,90 +85,145 @@ class Fleet:
             groups |= inventory_of_shared(hosts, group=name)["servos_control"]["children"]
         return {"servos_control": {"children": groups}}
 
-    def play(self, name: str, *argv: str, forks: int) -> tuple[int, str, float]:
+    def play(self, name: str, *argv: str, forks: int) -> Run:
         from playbook_runs import environment_of
 
         path = self.work / "inventory.json"
         path.write_text(json.dumps(self.inventory()))
-        first = next(iter(self.hosts().values()))
-        began = time.monotonic()
-        done = subprocess.run(
-            [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(path), f"servos.ops.{name}", *argv],
-            env=environment_of(first, ANSIBLE_FORKS=str(forks), ANSIBLE_PIPELINING="1"), stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=3000, check=False,
+        started = subprocess.Popen(
+            [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(path), "servos.ops.rotate", *argv],
+            env=environment_of(next(iter(self.hosts().values())), ANSIBLE_FORKS=str(forks), ANSIBLE_PIPELINING="1"),
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
-        (self.work / f"said-{name}").write_text(done.stdout)
-        return done.returncode, done.stdout, time.monotonic() - began
+        stop = threading.Timer(_LIMIT_S, started.kill)
+        stop.start()
+        lines, begun = [], []
+        try:
+            for line in started.stdout or ():
+                lines.append(line)
+                if line.startswith(("PLAY [", "PLAY RECAP")):
+                    begun.append(time.monotonic())
+            code = started.wait()
+        finally:
+            stop.cancel()
+            started.kill()
+            started.wait()
+        (self.work / f"said-{name}").write_text("".join(lines))
+        return Run(code, "".join(lines), [end - begin for begin, end in zip(begun, begun[1:], strict=False)])
 
-    def problems(self) -> list[str]:
-        """Every installation runs on one new key of its own, and the application's own reader finds everything under it."""
-        found, keys = [], set()
-        for name, hosts in self.installations.items():
-            texts = {text for servos in hosts.values() for text in (servos.env_text(), servos.process_key_text())}
-            if len(texts) != 1 or self.old_text in texts:
-                found.append(f"{name} is not on one new key")
+    def keys(self) -> dict[str, tuple[str, str | None]]:
+        """Return of each host the key in its env file, and that of its process."""
+        return {name: (servos.env_text(), servos.process_key_text() if servos.pid() else None) for name, servos in self.hosts().items()}
+
+    def sealed(self, names: Sequence[str]) -> list[str]:
+        """Say of these installations what the application's own reader does not find under the one key that their hosts have."""
+        found, keys = [], self.keys()
+        for name in names:
+            texts = {text for host in self.installations[name] for text in keys[host]}
+            text = texts.pop()
+            if texts or text is None:
+                found.append(f"{name} is not on one key")
                 continue
-            new = texts.pop()
-            keys.add(new)
-            verdict = next(iter(hosts.values())).judge(str(new), self.old_text)
+            earlier = None if text == self.old_text else self.old_text
+            verdict = next(iter(self.installations[name].values())).judge(text, earlier)
             if verdict["exit"]:
                 found.append(f"{name}: {verdict}")
-        if not found and len(keys) != len(self.installations):
-            found.append("two installations have the same key")
         return found
 
-    def rotated(self) -> int:
-        return sum(servos.env_text() != self.old_text for servos in self.hosts().values())
+    def of(self, hosts: Sequence[str]) -> list[str]:
+        return [name for name, own in self.installations.items() if set(own) & set(hosts)]
 
     def tear_down(self) -> None:
         for servos in self.hosts().values():
             servos.tear_down()
 
 
+class Trial:
+    """The four runs, and what each of them should have done."""
+
+    def __init__(self, fleet: Fleet, sizes: Sequence[int], forks: int) -> None:
+        self.fleet, self.forks = fleet, forks
+        self.problems: list[str] = []
+        self.hosts = list(fleet.hosts())
+        self.begun = self.hosts[: sum(sizes[:2])]
+        self.broken = self.hosts[sizes[0]]
+        self.refused = self.hosts[len(self.begun) : len(self.begun) + (sizes[2] if len(sizes) > 2 else sizes[-1])]
+        self._serial = json.dumps({"servos_serial": list(sizes), "servos_rotation_id": "one"})
+
+    def play(self, name: str, rotated: Sequence[str], *, failed: Sequence[str] = (), limit: int = 100) -> Run:
+        """Run it, and compare: these are rotated from one key to another, no other one has another key than before."""
+        before = self.fleet.keys()
+        run = self.fleet.play(name, "-e", self._serial, "-e", f"servos_max_fail_percentage={limit}", forks=self.forks)
+        after = self.fleet.keys()
+        moved = {host for host in self.hosts if after[host] != before[host]}
+        self._expect(name, "rotated", moved, set(rotated))
+        self._expect(name, "failed", run.failed(), set(failed))
+        self._expect(name, "changed", run.changed() - set(failed), set(rotated))
+        again = [host for host in rotated if before[host][0] != self.fleet.old_text]
+        if again:
+            self.problems.append(f"{name}: {again} were rotated a second time")
+        if bool(run.code) != bool(failed):
+            self.problems.append(f"{name}: exit {run.code}: {run.text[-2000:]}")
+        well = self.fleet.of([host for host in self.hosts if host != self.broken])
+        self.problems += [f"{name}: {one}" for one in self.fleet.sealed(well)]
+        return run
+
+    def _expect(self, name: str, what: str, found: set[str], wanted: set[str]) -> None:
+        if found != wanted:
+            self.problems.append(f"{name}: {what} too many {sorted(found - wanted)}, too few {sorted(wanted - found)}")
+
+    def runs(self) -> dict[str, Run]:
+        servos = self.fleet.hosts()[self.broken]
+        kept = servos.env_file.read_text()
+        servos.env_file.write_text(re.sub(r"(_MASTER_KEY=).*", r"\1not-a-key", kept))
+        well = [host for host in self.hosts if host != self.broken]
+        first = [host for host in self.begun if host != self.broken]
+        late = [host for host in self.hosts if host not in self.begun]
+        # All hosts of the third batch refuse, so that Ansible does not begin a fourth one.
+        done = {"no failure allowed": self.play("1", first, failed=[self.broken, *self.refused], limit=0)}
+        if done["no failure allowed"].text.count("servos_max_fail_percentage=0 allows") != len(self.refused):
+            self.problems.append("the hosts of the third batch do not say why they were left alone")
+        done["one failure allowed"] = self.play("2", late, failed=[self.broken], limit=-(-100 // len(self.hosts)))
+        servos.env_file.write_text(kept)
+        done["the mended one"] = self.play("3", [self.broken])
+        done["nothing to do"] = self.play("4", [])
+        keys = self.fleet.keys()
+        if len({keys[host][0] for host in well}) != len(self.fleet.of(well)):
+            self.problems.append("two installations have the same key")
+        self.problems += self.fleet.sealed(list(self.fleet.installations))
+        return done
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Rotate a fleet of installations on this machine.")
     parser.add_argument("--installations", type=int, default=50)
-    parser.add_argument("--pairs", type=int, default=5, help="so many of them have two control hosts")
-    parser.add_argument("--serial", default="10,15", help="sizes of batches, the last one for the rest")
+    parser.add_argument("--pairs", type=int, default=5, help="so many of them, the first ones, have two control hosts")
+    parser.add_argument("--serial", default="10,15", help="sizes of batches; the last one is that of all the rest as well")
     parser.add_argument("--forks", type=int, default=10)
     parser.add_argument("--work", type=lambda text: Path(text).resolve(), default=ROOT / ".work" / "fleet")
     arguments = parser.parse_args()
+    sizes = [int(size) for size in arguments.serial.split(",")]
+    if len(sizes) < 2 or sizes[0] < 2 * arguments.pairs or arguments.installations + arguments.pairs <= sum(sizes[:2]):
+        parser.error("two batches at least, of which the first holds all pairs, and hosts left for a third one")
     sys.path.insert(0, str(HERE.parent / "integration"))
     shutil.rmtree(arguments.work, ignore_errors=True)
     arguments.work.mkdir(parents=True)
-    serial = json.dumps({"servos_serial": [int(size) for size in arguments.serial.split(",")], "servos_rotation_id": "one"})
     fleet = Fleet(arguments.work, count=arguments.installations, pairs=arguments.pairs)
-    problems = []
     try:
-        hosts = list(fleet.hosts())
-        broken = fleet.hosts()[hosts[int(arguments.serial.split(",")[0])]]  # of the second batch
-        kept = broken.env_file.read_text()
-        broken.env_file.write_text(re.sub(r"(_MASTER_KEY=).*", r"\1not-a-key", kept))
-        code, text, first_s = fleet.play("rotate", "-e", serial, "-e", "servos_max_fail_percentage=0", forks=arguments.forks)
-        broken.env_file.write_text(kept)
-        stopped_after = fleet.rotated()
-        if code == 0 or "servos_max_fail_percentage" not in text:
-            problems.append("the broken installation did not stop the batch after it")
-        code, text, second_s = fleet.play("rotate", "-e", serial, forks=arguments.forks)
-        if code:
-            problems.append(f"the rest was not rotated: {text[-2000:]}")
-        problems += fleet.problems()
-        code, text, third_s = fleet.play("rotate", "-e", serial, forks=arguments.forks)
-        if code or any("changed=0" not in line for line in text.splitlines() if "unreachable=" in line):
-            problems.append(f"a run with nothing to do changed something: {text[-2000:]}")
+        trial = Trial(fleet, sizes, arguments.forks)
+        done = trial.runs()
     finally:
         fleet.tear_down()
-    for problem in problems:
+    for problem in trial.problems:
         print(f"FAILED {problem}")
-    count = len(hosts)
     print(
-        f"\n# A fleet of {arguments.installations} installations, {count} control hosts\n\n"
-        f"batches {arguments.serial}, forks {arguments.forks}, {os.cpu_count()} cores, all on this machine\n"
-        f"stopped by one broken installation: {stopped_after} hosts rotated, {first_s:.0f} s\n"
-        f"the rest: {count - stopped_after} hosts, {second_s:.0f} s\n"
-        f"nothing to do: {count} hosts, {third_s:.0f} s, {third_s / count:.2f} s a host\n"
+        f"\n# A fleet of {arguments.installations} installations, {len(trial.hosts)} control hosts\n\n"
+        f"batches of {arguments.serial}, forks {arguments.forks}, {os.cpu_count()} cores, all on this machine; {len(trial.problems)} "
+        f"problems\n\n| run | wall, s | of its batches, s |\n| --- | ---: | --- |"
     )
-    return 1 if problems else 0
+    for name, run in done.items():
+        print(f"| {name} | {run.wall_s():.0f} | {', '.join(f'{one:.0f}' for one in run.batches_s)} |")
+    return 1 if trial.problems else 0
 
 
 if __name__ == "__main__":

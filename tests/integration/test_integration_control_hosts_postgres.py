@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from installations import OLD, assert_refused, b64
+from installations import OLD, OTHER, assert_refused, b64, seal
 from postgres_servers import Cluster, running_cluster
 from postgres_servos import make_on_postgres
 from shared_installations import Hosts, assert_all_on, play_shared, recap
@@ -70,3 +70,57 @@ def test_a_database_that_another_host_rewraps_is_waited_for(hosts: Hosts) -> Non
         refused = follower.run("servos_key_share", state="following", request_id=asked["request_id"], lock_timeout=0.3)
     assert_refused(refused, "another rotation works on the database")
     assert follower.pid() is None
+
+
+def rotated(hosts: Hosts, **variables: object) -> str:
+    done = play_shared(hosts, "rotate", "-e", "servos_rotation_id=one", **variables)
+    assert done.code == 0, done.text
+    assert_all_on(hosts, hosts["web1"].env_text(), b64(OLD))
+    return hosts["web1"].env_text()
+
+
+def databases(cluster: Cluster) -> list[str]:
+    with cluster.connect() as connection:
+        return [name for (name,) in connection.execute("SELECT datname FROM pg_database ORDER BY 1").fetchall()]
+
+
+def back_to_a_backup(hosts: Hosts, cluster: Cluster) -> None:
+    new = rotated(hosts)
+    (kept,) = [servos for servos in hosts.values() if list(servos.backup_dir.glob("*.json"))]
+    assert kept.call("POST", "/api/git_credentials", {"value": "since", "name": "x"})[0] == 201
+    kept.sql("UPDATE servers SET ssh_private_key = ? WHERE id = 2", seal(b"from elsewhere", OTHER))
+    refused = play_shared(hosts, "rollback")
+    text = " ".join(refused.text.split())
+    assert refused.code == 2 and "1 row added" in text and "servos_rollback_from_backup=true" in text, refused.text
+    assert {name: (servos.env_text(), servos.process_key_text()) for name, servos in hosts.items()} == dict.fromkeys(hosts, (new, new))
+    done = play_shared(hosts, "rollback", "-e", "servos_rollback_from_backup=true")
+    assert done.code == 0, done.text
+    assert_all_on(hosts, b64(OLD), new)
+    assert [servos.call("GET", "/api/servers/2/reveal")[0] for servos in hosts.values()] == [200, 200]
+
+
+def back_by_rewrapping(hosts: Hosts, cluster: Cluster) -> None:
+    new = rotated(hosts, servos_backup_before_rotation=False)
+    done = play_shared(hosts, "rollback")
+    assert done.code == 0, done.text
+    assert_all_on(hosts, b64(OLD), new)
+
+
+def a_rehearsal(hosts: Hosts, cluster: Cluster) -> None:
+    before = {name: (servos.env_text(), servos.pid()) for name, servos in hosts.items()}
+    rows, names = hosts["web1"].sql("SELECT id, ssh_private_key FROM servers ORDER BY id"), databases(cluster)
+    done = play_shared(hosts, "rehearse")
+    assert done.code == 0, done.text
+    assert done.text.count("61 values in") == 1
+    assert {name: (servos.env_text(), servos.pid()) for name, servos in hosts.items()} == before
+    assert (hosts["web1"].sql("SELECT id, ssh_private_key FROM servers ORDER BY id"), databases(cluster)) == (rows, names)
+    assert [servos.state_dir.exists() and list(servos.state_dir.glob("*.key")) for servos in hosts.values()] in ([False] * 2, [[], []])
+
+
+_CASES: tuple[Callable[[Hosts, Cluster], None], ...] = (back_to_a_backup, back_by_rewrapping, a_rehearsal)
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("case", _CASES, ids=[case.__name__ for case in _CASES])
+def test_two_hosts_on_one_server(hosts: Hosts, cluster: Cluster, case: Callable[[Hosts, Cluster], None]) -> None:
+    case(hosts, cluster)

@@ -1,0 +1,211 @@
+# Copyright (c) 2026, servos.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Several control hosts when things are not as they should be: one is away, comes later, has a key of its own, or two runs meet."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from evidence import leaks
+from installations import NEW, OLD, OTHER, assert_same, b64, fingerprint, seal
+from playbook_runs import Played, environment_of
+from ports import free_port
+from servers import write
+from shared_installations import Hosts, assert_all_on, inventory_of_shared, make_shared, play_shared, secrets_of
+
+_ONE = ("-e", "servos_rotation_id=one")
+_BARE: dict[str, Any] = {"servos_backup_before_rotation": False}
+
+
+@pytest.fixture
+def hosts(tmp_path: Path, template: Path) -> Iterator[Hosts]:
+    made = make_shared(tmp_path / "shop", template, ("web1", "web2", "web3"))
+    try:
+        yield made
+    finally:
+        for servos in made.values():
+            servos.tear_down()
+
+
+def said(done: Played) -> str:
+    return " ".join(done.text.split())
+
+
+def away() -> dict[str, Any]:
+    """Describe a host that nobody reaches: nothing listens on its port."""
+    return {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": free_port()}
+
+
+def pair(hosts: Hosts) -> Hosts:
+    """Leave the third one out, as if it was not there yet."""
+    hosts["web3"].stop()
+    return {name: servos for name, servos in hosts.items() if name != "web3"}
+
+
+def rotated(hosts: Hosts, **variables: Any) -> str:
+    """Rotate, which has to succeed; return the new key."""
+    done = play_shared(hosts, "rotate", *_ONE, **(_BARE | variables))
+    assert done.code == 0, done.text
+    new = next(iter(hosts.values())).env_text()
+    assert new != b64(OLD)
+    assert_all_on(hosts, new, b64(OLD))
+    return new
+
+
+def the_api_of_one_rewraps(hosts: Hosts) -> None:
+    two = pair(hosts)
+    of_host = {name: {"servos_api_url": servos.url, "servos_api_token_file": str(servos.token_file)} for name, servos in two.items()}
+    rotated(two, of_host=of_host)
+    assert [servos.log.read_text().count("rotation committed") for servos in two.values()] == [1, 0]
+
+
+def one_that_is_away_at_the_beginning(hosts: Hosts) -> None:
+    two = pair(hosts)
+    before = {name: servos.snapshot() for name, servos in two.items()}
+    done = play_shared(two, "rotate", *_ONE, of_host={"web2": away()}, **_BARE)
+    assert done.code != 0
+    assert "web2 of shop did not answer" in said(done) or "web2 of shop is not in this run" in said(done), done.text
+    assert "Nothing was changed" in said(done)
+    for name, servos in two.items():
+        after = servos.snapshot()
+        request = str(servos.state_dir / "handover.request")
+        assert_same(before[name], {path: what for path, what in after.items() if path not in (request, str(servos.state_dir))})
+    rotated(two)
+
+
+def one_that_is_away_when_keys_are_retired(hosts: Hosts) -> None:
+    two = pair(hosts)
+    new = rotated(two)
+    refused = play_shared(two, "retire", of_host={"web2": away()})
+    assert refused.code != 0 and "Nothing was destroyed" in said(refused), refused.text
+    assert all((servos.state_dir / "previous.key").exists() for servos in two.values())
+    assert play_shared(two, "retire").code == 0
+    assert [list(servos.state_dir.glob("*.key")) for servos in two.values()] == [[], []]
+    assert_all_on(two, new, b64(OLD))
+
+
+def a_third_one_that_comes_later_with_the_key_of_before(hosts: Hosts) -> None:
+    new = rotated(pair(hosts))
+    assert (hosts["web3"].env_text(), hosts["web3"].pid()) == (b64(OLD), None)
+    done = play_shared(hosts, "rotate", *_ONE, **_BARE)
+    assert done.code == 0, done.text
+    assert_all_on(hosts, new, b64(OLD))
+
+
+def a_third_one_that_comes_when_its_key_is_forgotten(hosts: Hosts) -> None:
+    two = pair(hosts)
+    new = rotated(two)
+    assert play_shared(two, "retire").code == 0
+    before = hosts["web3"].snapshot()
+    refused = play_shared(hosts, "rotate", *_ONE, **_BARE)
+    assert refused.code != 0
+    assert "does not know; put the same key into both" in said(refused), refused.text
+    assert hosts["web3"].env_text() == b64(OLD)
+    assert before["pid"] == hosts["web3"].snapshot()["pid"] == (None,)
+    assert_all_on(two, new, b64(OLD))
+    hosts["web3"].edit_env(r"_MASTER_KEY=.*$", f'_MASTER_KEY="{new}"')
+    hosts["web3"].start()
+    done = play_shared(hosts, "rotate", *_ONE, **_BARE)
+    assert done.code == 0, done.text
+    assert_all_on(hosts, new, b64(OLD))
+
+
+def two_that_have_staged_keys_of_their_own(hosts: Hosts) -> None:
+    two = pair(hosts)
+    for servos, key in zip(two.values(), (NEW, OTHER), strict=True):
+        servos.stage(new_key_file=str(servos.key_file("own", b64(key))))
+    assert rotated(two) == b64(NEW)
+
+
+def two_leaders_of_whom_the_second_has_rewrapped(hosts: Hosts) -> None:
+    first, second = (two := pair(hosts)).values()
+    for servos, key in ((first, NEW), (second, OTHER)):
+        servos.stage(new_key_file=str(servos.key_file("own", b64(key))))
+    second.rotate(until="rewrapped")
+    first.stop()
+    refused = play_shared(two, "rotate", *_ONE, **_BARE)
+    assert refused.code != 0
+    second.assert_all_under(b64(OTHER), b64(OLD))
+    assert (second.env_text(), second.pid() and second.process_key_text()) == (b64(OTHER), b64(OTHER)), refused.text
+    assert rotated(two) == b64(OTHER)
+
+
+def a_rollback_that_cannot_be(hosts: Hosts) -> None:
+    """The one host refuses, and nothing was written: the other one, which was stopped, has to serve again."""
+    two = pair(hosts)
+    new = rotated(two)
+    two["web1"].sql("UPDATE servers SET ssh_private_key = ? WHERE id = 2", seal(b"from elsewhere", OTHER))
+    refused = play_shared(two, "rollback")
+    assert refused.code != 0
+    assert "opens under no known key" in said(refused) or "open neither" in said(refused), refused.text
+    found = {name: (servos.env_text(), servos.pid() and servos.process_key_text()) for name, servos in two.items()}
+    assert found == dict.fromkeys(two, (new, new)), refused.text
+
+
+def a_rollback_to_a_key_that_one_never_had(hosts: Hosts) -> None:
+    two = pair(hosts)
+    new = rotated(two)
+    hosts["web3"].edit_env(r"_MASTER_KEY=.*$", f'_MASTER_KEY="{new}"')
+    hosts["web3"].start()
+    before = {name: servos.snapshot()["pid"] for name, servos in hosts.items()}
+    refused = play_shared(hosts, "rollback")
+    assert refused.code != 0
+    assert f"web3 does not hold {fingerprint(OLD)}" in said(refused), refused.text
+    assert {name: servos.snapshot()["pid"] for name, servos in hosts.items()} == before
+    assert_all_on(hosts, new, b64(OLD))
+
+
+def two_runs_at_once(hosts: Hosts) -> None:
+    two = pair(hosts)
+    first = two["web1"]
+    before = secrets_of(two)
+    inventory = write(first.scratch / "shared.json", json.dumps(inventory_of_shared(two, servos_lock_timeout=20, **_BARE)))
+    command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(inventory), "servos.ops.rotate"]
+    runs = [
+        subprocess.Popen(
+            [*command, *_ONE], env=environment_of(first), stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        for unused in range(2)
+    ]  # fmt: skip
+    try:
+        texts = [run.communicate(timeout=180)[0] for run in runs]
+    finally:
+        for run in runs:
+            run.kill()
+            run.wait(10)
+    assert leaks("".join(texts), before | secrets_of(two)) == []
+    assert "Traceback" not in "".join(texts), texts
+    done = play_shared(two, "rotate", *_ONE, **_BARE)
+    assert done.code == 0, done.text
+    new = first.env_text()
+    assert new != b64(OLD)
+    assert_all_on(two, new, b64(OLD))
+
+
+# The first and each third one of these run in every test; all of them in a campaign.
+_CASES: tuple[Callable[[Hosts], None], ...] = (
+    a_rollback_that_cannot_be,
+    one_that_is_away_when_keys_are_retired,
+    a_third_one_that_comes_when_its_key_is_forgotten,
+    one_that_is_away_at_the_beginning,
+    two_runs_at_once,
+    two_leaders_of_whom_the_second_has_rewrapped,
+    the_api_of_one_rewraps,
+    two_that_have_staged_keys_of_their_own,
+    a_third_one_that_comes_later_with_the_key_of_before,
+    a_rollback_to_a_key_that_one_never_had,
+)
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("case", _CASES, ids=[case.__name__ for case in _CASES])
+def test_hosts_that_share_a_database(hosts: Hosts, case: Callable[[Hosts], None]) -> None:
+    case(hosts)
