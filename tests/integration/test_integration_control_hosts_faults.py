@@ -132,9 +132,9 @@ def two_leaders_of_whom_the_second_has_rewrapped(hosts: Hosts) -> None:
     first.stop()
     refused = play_shared(two, "rotate", *_ONE, **_BARE)
     assert refused.code != 0
+    assert "61 values are under" in said(refused) and "put this host first in the group" in said(refused), refused.text
     second.assert_all_under(b64(OTHER), b64(OLD))
-    assert (second.env_text(), second.pid() and second.process_key_text()) == (b64(OTHER), b64(OTHER)), refused.text
-    assert rotated(two) == b64(OTHER)
+    assert rotated(dict(reversed(two.items()))) == b64(OTHER)
 
 
 def a_rollback_that_cannot_be(hosts: Hosts) -> None:

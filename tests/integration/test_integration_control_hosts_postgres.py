@@ -91,7 +91,7 @@ def back_to_a_backup(hosts: Hosts, cluster: Cluster) -> None:
     kept.sql("UPDATE servers SET ssh_private_key = ? WHERE id = 2", seal(b"from elsewhere", OTHER))
     refused = play_shared(hosts, "rollback")
     text = " ".join(refused.text.split())
-    assert refused.code == 2 and "1 row added" in text and "servos_rollback_from_backup=true" in text, refused.text
+    assert refused.code == 2 and "1 rows added" in text and "servos_rollback_from_backup=true" in text, refused.text
     assert {name: (servos.env_text(), servos.process_key_text()) for name, servos in hosts.items()} == dict.fromkeys(hosts, (new, new))
     done = play_shared(hosts, "rollback", "-e", "servos_rollback_from_backup=true")
     assert done.code == 0, done.text

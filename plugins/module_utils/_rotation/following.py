@@ -107,8 +107,8 @@ def _refuse_needed(installation: Installation, keys: Keys) -> None:
     if staged is not None and seen.sight.sealed.get(staged.fingerprint):
         raise KeyMissingError(
             f"{seen.sight.sealed[staged.fingerprint]} values are under {staged.fingerprint}, which is staged here, and another control "
-            f"host has staged another key; nothing was changed; finish or roll back the rotation of this host first "
-            "(servos_hosts, with servos_installation set to its name)"
+            f"host has staged another key; nothing was changed; put this host first in the group of its installation and run the "
+            "playbook again: it leads then, and finishes its rotation"
         )
 
 
