@@ -117,7 +117,7 @@ def a_rehearsal(hosts: Hosts, cluster: Cluster) -> None:
     assert [servos.state_dir.exists() and list(servos.state_dir.glob("*.key")) for servos in hosts.values()] in ([False] * 2, [[], []])
 
 
-_CASES: tuple[Callable[[Hosts, Cluster], None], ...] = (back_to_a_backup, back_by_rewrapping, a_rehearsal)
+_CASES: tuple[Callable[[Hosts, Cluster], None], ...] = (a_rehearsal, back_by_rewrapping, back_to_a_backup)
 
 
 @pytest.mark.campaign
