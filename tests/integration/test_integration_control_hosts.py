@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from evidence import leaks
-from installations import NEW, OLD, OTHER, Servos, assert_refused, assert_same, b64, fingerprint
+from installations import NEW, OLD, OTHER, Servos, assert_refused, assert_same, b64, fingerprint, seal
 from shared_installations import Hosts, assert_all_on, inventory_of_shared, make_shared, play_shared
 
 
@@ -63,6 +63,16 @@ def test_where_nothing_was_rewrapped_a_host_comes_up_as_it_was(hosts: Hosts) -> 
     done = share(follower, "following", request_id=request_id)
     assert (done["steps"], done["phase"], done["process_key"]) == (["restart"], "staged", fingerprint(OLD))
     assert follower.env_text() == b64(OLD)
+
+
+def test_a_value_that_no_key_opens_keeps_nobody_down(hosts: Hosts) -> None:
+    leader, follower = hosts.values()
+    request_id, new_mark = handed_over(leader, follower)
+    leader.sql("UPDATE servers SET ssh_private_key = ? WHERE id = 2", seal(b"from elsewhere", OTHER))
+    assert_refused(share(follower, "following", request_id=request_id, followed_key=new_mark), "servers.ssh_private_key of id=2")
+    assert follower.pid() is None
+    done = share(follower, "following", request_id=request_id)
+    assert (done["steps"], done["process_key"]) == (["restart"], fingerprint(OLD))
 
 
 def test_a_host_whose_database_is_written_to_stays_as_it_is(hosts: Hosts) -> None:

@@ -189,16 +189,16 @@ _TWO = ("web1", "web2")
 _THREE = (*_TWO, "web3")
 # The first and each third one of these run in every test, all of them in a campaign.
 _CASES: tuple[tuple[Callable[[Hosts], None], tuple[str, ...]], ...] = (
-    (a_rollback_that_cannot_be, _TWO),
-    (one_that_is_away_when_keys_are_retired, _TWO),
-    (a_third_one_that_comes_when_its_key_is_forgotten, _THREE),
     (one_that_is_away_at_the_beginning, _TWO),
-    (two_runs_at_once, _TWO),
-    (a_rollback_to_a_key_that_one_never_had, _THREE),
+    (a_rollback_that_cannot_be, _TWO),
+    (a_third_one_that_comes_when_its_key_is_forgotten, _THREE),
     (the_api_of_one_rewraps, _TWO),
+    (two_runs_at_once, _TWO),
+    (one_that_is_away_when_keys_are_retired, _TWO),
+    (two_that_have_staged_keys_of_their_own, _TWO),
     (two_leaders_of_whom_the_second_has_rewrapped, _TWO),
     (a_third_one_that_comes_later_with_the_key_of_before, _THREE),
-    (two_that_have_staged_keys_of_their_own, _TWO),
+    (a_rollback_to_a_key_that_one_never_had, _THREE),
 )
 
 
