@@ -81,7 +81,7 @@ campaigns: $(VENV)/.test collection
 faults-controller: $(VENV)/.test collection
 	python tests/faults/controller.py $(ARGS)
 
-## faults-hosts the same for two control hosts on one database; and one of the hosts is lost
+## faults-hosts the same for two control hosts on one database; and one of the hosts is lost. ARGS="--piece 1/20 --jobs 2" is a sample
 faults-hosts: $(VENV)/.test collection
 	python tests/faults/control_hosts.py $(ARGS)
 
@@ -119,7 +119,7 @@ leaks-quick: $(VENV)/.test collection
 bench: $(VENV)/.test collection
 	python tests/benchmarks/bench.py $(ARGS)
 
-## fleet        50 installations on this machine, rotated batch by batch; figures (no part of test). ARGS go to tests/fleet/fleet.py
+## fleet        50 installations on this machine, rotated batch by batch and checked (no part of test). ARGS go to tests/fleet/fleet.py
 fleet: $(VENV)/.test collection
 	python tests/fleet/fleet.py $(ARGS)
 
