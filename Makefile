@@ -19,7 +19,7 @@ export NO_COLOR := 1
 export ANSIBLE_COLLECTIONS_PATH := $(WORK)/collections
 export ANSIBLE_HOME := $(WORK)/ansible
 
-.PHONY: help demo test lint sanity unit states integration libsql reference faults faults-controller faults-hosts campaigns faults-quick \
+.PHONY: help browser demo test lint sanity unit states integration libsql reference faults faults-controller faults-hosts campaigns faults-quick \
 	leaks leaks-quick molecule bench fleet apps build collection tree clean
 
 help:
@@ -103,6 +103,10 @@ apps: $(VENV)/.test collection
 	set -e; for setup in tests/apps/*/setup; do \
 	  folder=$${setup%/setup}; $$setup $(WORK)/apps/$${folder##*/} "$$(readlink -f $(VENV)/bin/python)"; done
 	python -m pytest --ansible-unit-inject-only tests/apps
+
+## browser      a report in Chromium: edges, contrast, paper; pictures to look at in .work/browser (no part of test)
+browser: $(VENV)/.test collection
+	python -m pytest --ansible-unit-inject-only tests/browser
 
 ## leaks        the most talkative runs that Ansible can do, by both methods, on the oldest and the newest ansible-core: no key and no
 ##              plaintext outside its place; and each planted leak is caught
