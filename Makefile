@@ -60,8 +60,8 @@ reference: $(VENV)/.test
 	python -m pytest --ansible-unit-inject-only tests/reference_apps
 
 ## integration  modules and playbooks against the reference applications, on this machine
-integration: $(VENV)/.test collection
-	python -m pytest --ansible-unit-inject-only $(SIDE_BY_SIDE) tests/integration
+integration: $(VENV)/.test collection $(WORK)/core-2.18/.made
+	SERVOS_OLDEST_CORE=$(WORK)/core-2.18/bin python -m pytest --ansible-unit-inject-only $(SIDE_BY_SIDE) tests/integration
 
 ## libsql       the same on a real libSQL server (sqld, from a package on PyPI), as nobody
 libsql: $(VENV)/.test collection
