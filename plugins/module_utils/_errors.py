@@ -27,6 +27,7 @@ ServosError                 a message that names the thing, the reason and the n
 ├── EngineError             the container engine cannot be used, or refused
 ├── EscrowError             the key is not in escrow as it was asked to be; no data was touched
 ├── InjectionError          a container, or what is to be injected into it, is not as it must be
+├── AgentError              an agent, or its unit, is not as it must be, or cannot be looked at
 └── HostKeyError            a host's key is not the pinned one, or cannot be learned
     └── PinStoreError       the file of pins cannot be used
 
@@ -130,6 +131,10 @@ class InjectionError(ServosError):
     """A container, its secrets or their directory are not as they must be; nothing was started."""
 
 
+class AgentError(ServosError):
+    """An agent on a node, or its unit, cannot be hardened, or cannot be looked at."""
+
+
 class HostKeyError(ServosError):
     """A host showed another key than the pinned one, or none."""
 
@@ -139,6 +144,7 @@ class PinStoreError(HostKeyError):
 
 
 __all__ = (
+    "AgentError",
     "ApiError",
     "EngineError",
     "EnvFileError",

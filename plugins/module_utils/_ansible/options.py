@@ -111,7 +111,22 @@ def from_service_option() -> dict[str, t.Any]:
     }
 
 
+def agent_options() -> dict[str, t.Any]:
+    """Return the options of the doc fragment C(_agent): where an agent is found, and what it may."""
+    return {
+        "process_name": {"type": "str", "default": "servos-agent"},
+        "user": {"type": "str", "default": "servos"},
+        "group": {"type": "str", "default": "servos"},
+        "supplementary_groups": {"type": "list", "elements": "str", "default": []},
+        "capabilities": {"type": "list", "elements": "str", "default": ["CAP_NET_ADMIN", "CAP_BPF", "CAP_IPC_LOCK"]},
+        "no_new_privileges": {"type": "bool", "default": True},
+        "seccomp": {"type": "bool", "default": False},
+        "allowed_descriptors": {"type": "list", "elements": "str", "default": ["netlink_socket", "bpf"]},
+    }
+
+
 __all__ = (
+    "agent_options",
     "empty_option",
     "escrow_option",
     "from_service_option",
