@@ -189,6 +189,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.servos.ops.plugins.module_utils._agents.look import Agent, look_at_agent, policy_from
+from ansible_collections.servos.ops.plugins.module_utils._agents.unit import unit_name
 from ansible_collections.servos.ops.plugins.module_utils._ansible.leaving import run_command, run_guarded
 from ansible_collections.servos.ops.plugins.module_utils._ansible.options import agent_options
 from ansible_collections.servos.ops.plugins.module_utils._errors import AgentError
@@ -204,7 +205,7 @@ def main() -> None:
     def work() -> dict[str, t.Any]:
         if not params["unit"] and not params["process_name"]:
             raise AgentError("neither unit nor process_name is given; name one of them")
-        agent = Agent(params["unit"], params["process_name"])
+        agent = Agent(unit_name(params["unit"]) if params["unit"] else "", params["process_name"])
         return look_at_agent(agent, policy_from(params), lambda argv: run_command(module, argv))
 
     run_guarded(module, work)

@@ -7,8 +7,10 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 
+from .._errors import AgentError
 from .policy import Deviation
 
 PROPERTIES = (
@@ -44,6 +46,29 @@ class UnitState(t.NamedTuple):
             "drop_ins": list(self.drop_ins),
             "needs_daemon_reload": self.needs_reload,
         }
+
+
+def unit_name(text: str) -> str:
+    """Return the name of a service unit as systemd has it: C(.service) may be left out.
+
+    Raises:
+        AgentError: it cannot be one.
+    """
+    name = text if text.endswith(".service") else f"{text}.service"
+    if not re.match(r"[A-Za-z0-9][A-Za-z0-9:_.@\\-]*\.service\Z", name):
+        raise AgentError(f"unit is {text!r}, which names no service of systemd; give a name such as servos-agent.service")
+    return name
+
+
+def drop_in_name(text: str) -> str:
+    """Return the name of a drop-in.
+
+    Raises:
+        AgentError: it cannot be one.
+    """
+    if not re.match(r"[A-Za-z0-9][A-Za-z0-9_.-]*\.conf\Z", text):
+        raise AgentError(f"drop_in_name is {text!r}; give a name without a directory that ends in .conf")
+    return text
 
 
 def parse_unit(name: str, text: str) -> UnitState:
@@ -95,4 +120,4 @@ def _of_unit(is_now: str, should: str, how: str) -> Deviation:
     return {"what": "unit", "is": is_now, "should": should, "how": how, "pid": None, "thread": None}
 
 
-__all__ = ("PROPERTIES", "UnitState", "parse_unit", "parse_version", "unit_deviations")
+__all__ = ("PROPERTIES", "UnitState", "drop_in_name", "parse_unit", "parse_version", "unit_deviations", "unit_name")

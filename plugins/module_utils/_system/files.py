@@ -73,6 +73,11 @@ def write_private_file(path: str, content: bytes) -> None:
     _write(path, content, prepare=None)
 
 
+def write_public_file(path: str, content: bytes, *, mode: int) -> None:
+    """Write a file that holds no secret in one step, with a mode of its own, and come back only when it is on disk."""
+    _write(path, content, prepare=lambda descriptor: os.fchmod(descriptor, mode))
+
+
 def replace_file_content(path: str, content: bytes, *, last_look: t.Callable[[], None] = lambda: None) -> None:
     """Swap the content of somebody else's file in one step: owner, group, mode, ACL and SELinux context stay.
 
@@ -352,4 +357,5 @@ __all__ = (
     "require_replaceable",
     "set_aside",
     "write_private_file",
+    "write_public_file",
 )
