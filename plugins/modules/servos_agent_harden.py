@@ -107,7 +107,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-path:
+drop_in:
   description: The drop-in.
   returned: success
   type: str

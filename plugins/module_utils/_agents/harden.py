@@ -13,8 +13,8 @@ import typing as t
 
 from .._errors import AgentError, ServosError
 from .._system.detached import run_detached
-from .._system.files import read_file
 from .._system.locks import exclusive_lock
+from .._system.process_rights import last_capability
 from .._system.processes import started_at
 from .._system.services import Runner, SystemdService, wait_until_settled
 from .._system.unit_files import DropInFile, copied_unit
@@ -79,7 +79,7 @@ def _harden(asked: Hardening, *, write: bool) -> dict[str, t.Any]:
         )
     restart = changed or _is_stale(unit, file, text)
     result = {
-        "path": file.path,
+        "drop_in": file.path,
         "left_out": wanted.left_out if wanted else [],
         "restarted": restart,
         "changed": restart,
@@ -111,8 +111,7 @@ def _refuse(asked: Hardening, unit: UnitState, *, write: bool) -> None:
         raise AgentError(
             f"this host knows no user {asked.policy.user}, or no group {asked.policy.group}; make them first, as the role agent_harden does"
         )
-    last = int(read_file("/proc/sys/kernel/cap_last_cap").strip() or b"0")
-    foreign = [name for name in asked.policy.capabilities if NAMES.index(name) > last]
+    foreign = [name for name in asked.policy.capabilities if NAMES.index(name) > last_capability()]
     if foreign:
         raise AgentError(
             f"the kernel of this host does not know {', '.join(foreign)}; take a newer one (CAP_BPF came with Linux 5.8), "
@@ -135,7 +134,7 @@ def _wanted(asked: Hardening, unit: UnitState, version: int | None, before: str 
     if refused:
         raise AgentError(
             f"systemd-analyze verify refuses the drop-in for {unit.name}, so nothing was changed: line {'; line '.join(refused[:3])}; "
-            "correct directives", drop_in=wanted.text,
+            "correct directives", refused=wanted.text,
         )  # fmt: skip
     return wanted
 
@@ -213,9 +212,10 @@ def _undone(asked: Hardening, error: ServosError) -> AgentError:
 
 
 def _in_words(seen: t.Mapping[str, t.Any]) -> str:
-    texts = []
+    texts, main = [], (seen["unit"] or {}).get("main_pid")
     for deviation in seen["deviations"]:
-        whose = "" if deviation["thread"] == deviation["pid"] else f" of thread {deviation['thread']}"
+        whose = "" if deviation["pid"] in (None, main) else f" of process {deviation['pid']}"
+        whose += "" if deviation["thread"] == deviation["pid"] else f" of thread {deviation['thread']}"
         texts.append(f"{deviation['what']}{whose} is {deviation['is']} and should be {deviation['should']}")
     return "; ".join(texts[:5]) + (f"; and {len(texts) - 5} more" if len(texts) > 5 else "")
 

@@ -126,6 +126,12 @@ def pids_of_cgroup(path: str) -> list[int]:
     return []
 
 
+def last_capability() -> int:
+    """Return the number of the last capability that the running kernel knows."""
+    with open("/proc/sys/kernel/cap_last_cap", encoding="ascii") as stream:
+        return int(stream.read())
+
+
 def uid_of(user: str) -> int | None:
     """Return the uid of a user, by name or number, or None where this host knows none."""
     if user.isdigit():
@@ -159,6 +165,7 @@ __all__ = (
     "DescriptorFacts",
     "gid_of",
     "group_names",
+    "last_capability",
     "namespaces_apart",
     "open_descriptors",
     "pids_named",
