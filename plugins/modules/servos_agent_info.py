@@ -38,14 +38,10 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Look at the agent
+- name: Look at the agent, and fail if it is not as it must be
   servos.ops.servos_agent_info:
   register: agent
-
-- name: Fail if it is not as it must be
-  ansible.builtin.assert:
-    that: agent.conforms
-    fail_msg: "{{ agent.deviations }}"
+  failed_when: agent is failed or not agent.conforms
 
 - name: Look at an agent that systemd does not start
   servos.ops.servos_agent_info:

@@ -21,6 +21,8 @@ FILES = {place(name)[1]: name for name in TREES if name.startswith("module_utils
 # What takes long to load, where it is loaded with the module, and what each module that does so needs it for.
 ON_DATA = {"cryptography", "nacl", "sqlite3", "http"}  # data of any store, sealed in any way, and services that are asked by HTTP
 LOADED = {
+    "servos_agent_harden": set(),
+    "servos_agent_info": set(),
     "servos_backup": ON_DATA,
     "servos_hostkey": {"paramiko"},
     "servos_key_info": ON_DATA,
@@ -37,6 +39,8 @@ LOADED = {
 DEAR = {"cryptography", "nacl", "paramiko", "psycopg", "sqlite3", "http", "yaml", "asyncio", "multiprocessing", "xml", "email"}
 # Rooms and files that are of no use to a module, whatever else it reaches.
 OUT_OF_REACH = {
+    "servos_agent_harden": ("_stores", "_sealing", "_rotation", "_keys/keyring", "_apps", "_hosts", "_injection"),
+    "servos_agent_info": ("_stores", "_sealing", "_rotation", "_keys/keyring", "_apps", "_hosts", "_injection", "_system/files", "_agents/harden"),
     "servos_hostkey": ("_stores", "_sealing", "_rotation", "_keys/keyring", "_apps", "_injection"),
     "servos_pika_info": ("_stores", "_sealing/codecs", "_rotation/installation", "_hosts", "_injection"),
     "servos_pika_key": ("_stores", "_sealing/codecs", "_rotation/installation", "_hosts", "_injection/engine"),
