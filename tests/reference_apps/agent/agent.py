@@ -101,8 +101,10 @@ def main() -> None:
     parser.add_argument("--user", default="servos")
     parser.add_argument("--group", default="servos")
     parser.add_argument("--faults", default="/etc/servos-agent.faults")
+    parser.add_argument("--name", default="servos-agent")
+    parser.add_argument("--ready", help="a file to make when the rights are dropped and used")
     arguments = parser.parse_args()
-    libc.prctl(PR_SET_NAME, b"servos-agent", 0, 0, 0)
+    libc.prctl(PR_SET_NAME, arguments.name.encode(), 0, 0, 0)
     signal.signal(signal.SIGTERM, lambda *unused: os._exit(0))
     faults: set[str] = set()
     if os.path.exists(arguments.faults):
@@ -110,16 +112,20 @@ def main() -> None:
             faults = set(stream.read().split())
     if "needs_home" in faults:
         os.listdir("/root")
-    left = []
+    left: list[object] = []
+    ready = os.open(arguments.ready, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666) if arguments.ready else None
     if os.geteuid() == 0 and "no_drop" not in faults:
         if "root_thread" in faults:
             threading.Thread(target=time.sleep, args=(10**6,), daemon=True).start()
         if "raw_socket" in faults:
             left.append(socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP))
         if "shadow" in faults:
-            left.append(open("/etc/shadow", "rb"))
+            left.append(open("/etc/shadow", "rb"))  # noqa: SIM115 - it stays open, that is the fault
         if "child" in faults and os.fork() == 0:
-            signal.pause()
+            if ready is not None:
+                os.close(ready)
+            while True:
+                signal.pause()
         if "slow" in faults:
             time.sleep(1)
         drop(arguments.user, arguments.group, faults)
@@ -129,6 +135,10 @@ def main() -> None:
         make_map()
         lock_memory()
         set_up_device()
+        if ready is not None:
+            os.write(ready, b"ready")
+            os.close(ready)
+            ready = None
         time.sleep(1)
 
 

@@ -40,7 +40,9 @@ DEAR = {"cryptography", "nacl", "paramiko", "psycopg", "sqlite3", "http", "yaml"
 # Rooms and files that are of no use to a module, whatever else it reaches.
 OUT_OF_REACH = {
     "servos_agent_harden": ("_stores", "_sealing", "_rotation", "_keys/keyring", "_apps", "_hosts", "_injection"),
-    "servos_agent_info": ("_stores", "_sealing", "_rotation", "_keys/keyring", "_apps", "_hosts", "_injection", "_system/files", "_agents/harden"),
+    "servos_agent_info": (
+        "_stores", "_sealing", "_rotation", "_keys/keyring", "_apps", "_hosts", "_injection", "_system/files", "_agents/harden",
+    ),
     "servos_hostkey": ("_stores", "_sealing", "_rotation", "_keys/keyring", "_apps", "_injection"),
     "servos_pika_info": ("_stores", "_sealing/codecs", "_rotation/installation", "_hosts", "_injection"),
     "servos_pika_key": ("_stores", "_sealing/codecs", "_rotation/installation", "_hosts", "_injection/engine"),

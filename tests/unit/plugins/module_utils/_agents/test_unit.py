@@ -58,6 +58,11 @@ def test_what_is_in_the_way(line, replaced, is_now):
     assert "servos-agent.service" in found[0]["how"]
 
 
+def test_a_masked_unit_is_to_be_unmasked():
+    masked = parse_unit("servos-agent.service", SHOWN.replace("LoadState=loaded", "LoadState=masked"))
+    assert unit_deviations(masked)[0]["how"] == "systemctl unmask servos-agent.service"
+
+
 @pytest.mark.parametrize(
     ("text", "version"),
     [
