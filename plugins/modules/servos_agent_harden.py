@@ -70,7 +70,6 @@ options:
     elements: path
     default:
       - /var/lib/servos
-      - /sys/fs/bpf
   drop_in_name:
     description:
       - The name of the drop-in, of those in C(/etc/systemd/system/UNIT.d). A later one (by name) wins over it.
@@ -98,7 +97,6 @@ EXAMPLES = r"""
       DeviceAllow: /dev/net/tun rw
     read_write_paths:
       - /var/lib/servos
-      - /sys/fs/bpf
       - /var/log/servos
 
 - name: Take the drop-in away again
@@ -156,7 +154,7 @@ def main() -> None:
             unit={"type": "str", "default": "servos-agent.service"},
             drop_by={"type": "str", "choices": ["systemd", "agent"], "default": "systemd"},
             directives={"type": "dict", "default": {}},
-            read_write_paths={"type": "list", "elements": "path", "default": ["/var/lib/servos", "/sys/fs/bpf"]},
+            read_write_paths={"type": "list", "elements": "path", "default": ["/var/lib/servos"]},
             drop_in_name={"type": "str", "default": "50-servos-ops-hardening.conf"},
             start_timeout={"type": "float", "default": 30},
         ),
