@@ -233,6 +233,17 @@ window_s:
   returned: success
   type: float
   sample: 1.8
+timeline:
+  description:
+    - What was done when. C(at) is when a step began, C(seconds) how long it took; nothing in check mode.
+    - C(stop) and the C(start) after it, with what is between them, are RV(window_s).
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - at: "2026-01-01T00:00:00.000Z"
+      what: stop
+      seconds: 0.212
 scrub:
   description: C(vacuumed), and C(wal_bytes), the size of the write-ahead log afterwards (none for a server).
   returned: when O(scrub=true) and data was written

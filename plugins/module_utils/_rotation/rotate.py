@@ -65,7 +65,7 @@ def rotate(
     if "withdraw" in steps:
         # The same id must not count as done any more.
         installation.keyring.remember(rotation_id=None, withdrawn_id=installation.keyring.record().get("rotation_id"))
-    result.update(after.as_result(), changed=bool(steps), steps=steps, **walk.did)
+    result.update(after.as_result(), changed=bool(steps), steps=steps, timeline=installation.progress.timeline(), **walk.did)
     result["tables"] = _tables(before, after, target, count_all=False)
     result["_warnings"] = before.warnings() + walk.warnings + after.warnings_of_forgotten()
     result["_after"] = _shown(after)
@@ -110,7 +110,7 @@ def _forecast(before: Observation, target: MasterKey, steps: list[str], expect_s
         count = before.sight.count_elsewhere(target.fingerprint)
     return {
         "changed": bool(steps), "steps": steps, "rewrapped": count, "healed": 0,
-        "duration_s": 0.0, "values_per_s": 0, "window_s": None,
+        "duration_s": 0.0, "values_per_s": 0, "window_s": None, "timeline": [],
         "_after": dict(_shown(before), steps=", ".join(steps) or "none", rewrapped=count),
     }
 

@@ -14,6 +14,7 @@ ends. Where nobody will ask, and in the first seconds, there is no socket at all
 from __future__ import annotations
 
 import contextlib
+import datetime
 import json
 import os
 import re
@@ -21,11 +22,13 @@ import socket
 import struct
 import threading
 import time
+import typing as t
 
 # Carries the name by which the controller will ask; it is random, and made for one call of one module.
 VARIABLE = "SERVOS_OPS_PROGRESS"
 PHASES = ("backup", "census", "check", "lock", "restore", "rewrap", "scrub", "search", "start", "stop")
 ANSWER_BYTES = 400
+MOST_STEPS = 200
 _QUIET_S = 2.0
 _PATIENCE_S = 2
 _NAME = re.compile(r"[0-9a-f]{32}\Z")
@@ -54,6 +57,7 @@ class Progress:
         self._name = name
         self._stage = _Stage("", None)
         self._answering_in: int | None = None
+        self._began: list[tuple[str, float, float]] = []
 
     @property
     def is_watched(self) -> bool:
@@ -69,6 +73,8 @@ class Progress:
         Effects: where the work is watched, a thread of this process that answers, from C(_QUIET_S) seconds on.
         """
         self._stage = _Stage(phase, total)
+        if len(self._began) < MOST_STEPS and not (self._began and self._began[-1][0] == phase):
+            self._began.append((phase, time.time(), self._stage.since))
         # The work may have been handed to a fork of this process, and a fork has no threads but its own.
         if self._name is not None and self._answering_in != os.getpid():
             self._answering_in = os.getpid()
@@ -78,6 +84,17 @@ class Progress:
     def advance(self, count: int) -> None:
         """Count what is done; a page at a time, since a call for each value would cost as much as the cipher."""
         self._stage.done += count
+
+    def timeline(self) -> list[dict[str, t.Any]]:
+        """Return what was entered so far: C(what), C(at) (ISO 8601, UTC) and C(seconds) until the next phase, or until now.
+
+        Phases that follow themselves are one, and those after the first C(MOST_STEPS) are part of the last.
+        """
+        ends = [since for unused_phase, unused_at, since in self._began[1:]] + [time.monotonic()]
+        return [
+            {"at": _iso(at), "what": phase, "seconds": round(end - since, 3)}
+            for (phase, at, since), end in zip(self._began, ends)
+        ]
 
     def as_answer(self) -> bytes:
         """Render the state as the controller reads it: phase, done, total, and seconds in the phase."""
@@ -96,6 +113,11 @@ class Progress:
                     asked.settimeout(_PATIENCE_S)
                     if uid_of_peer(asked) in (0, os.geteuid()):
                         asked.sendall(self.as_answer())
+
+
+def _iso(at: float) -> str:
+    moment = datetime.datetime.fromtimestamp(at, datetime.timezone.utc)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 
 
 def socket_name(name: str) -> str:

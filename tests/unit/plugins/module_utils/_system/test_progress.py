@@ -179,3 +179,13 @@ def test_the_variable_is_taken_out_of_the_environment(monkeypatch):
 def test_what_is_no_name_of_ours_is_not_used(monkeypatch, text):
     monkeypatch.setenv("SERVOS_OPS_PROGRESS", text)
     assert not watched_progress().is_watched
+
+
+def test_a_timeline_says_what_began_when_and_ends_where_the_next_step_begins():
+    progress = Progress()
+    for phase in ("census", "census", "stop", "rewrap"):
+        progress.begin(phase)
+    told = progress.timeline()
+    assert [step["what"] for step in told] == ["census", "stop", "rewrap"]
+    assert sorted(step["at"] for step in told) == [step["at"] for step in told]
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", step["at"]) and step["seconds"] >= 0 for step in told)
