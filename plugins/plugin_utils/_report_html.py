@@ -103,7 +103,8 @@ def _host(host: _Record, number: int) -> list[str]:
         picture = timeline_of(host["timeline"], label=f"Times of the steps on {host['name']}, as in the table below")
         picture = f'<div class="wide" role="region" tabindex="0" aria-label="Line of time">{picture}</div>'
         lines.append(f"<figure>{picture}<figcaption>Steps on the host, in seconds from the first{escape(away)}.</figcaption></figure>")
-        rows = [[_time(step["at"]), escape(step["what"]), f"{step['seconds']:.2f}", escape(step["status"])] for step in host["timeline"]]
+        rows = [[_time(step["at"]), escape(step["what"]) + _parts(step["parts"]), f"{step['seconds']:.2f}", escape(step["status"])]
+                for step in host["timeline"]]  # fmt: skip
         lines += ["<details>", "<summary>Steps as a table</summary>"]
         lines += [*_table("Steps", ["Began", "Step", "Seconds", "Outcome"], rows, numbers={2}), "</details>"]
     lines += _census(host["fields"])
@@ -168,6 +169,11 @@ def _table(caption: str, names: t.Sequence[str], rows: t.Sequence[t.Sequence[str
     lines += [f"<caption>{escape(caption)}</caption>", f"<thead><tr>{head}</tr></thead>", "<tbody>"]
     lines += ["<tr>" + "".join(f"<td{kind(column)}>{cell}</td>" for column, cell in enumerate(row)) + "</tr>" for row in rows]
     return [*lines, "</tbody>", "</table>", "</div>"]
+
+
+def _parts(parts: t.Sequence[_Record]) -> str:
+    shown = ", ".join(f"{part['what']} {part['seconds']:.2f} s" for part in parts)
+    return f'<br><span class="soft">{escape(shown)}</span>' if shown else ""
 
 
 def _verdict(passed: bool) -> str:

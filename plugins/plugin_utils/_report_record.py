@@ -68,6 +68,7 @@ class Recorder:
                 "at": _moment(began), "offset_s": round(began - self._started_at, 3), "seconds": round(at - began, 3),
                 "what": text_of(name), "status": status, "changed": result.get("changed") is True,
                 "window_s": _seconds(result.get("window_s")) if is_ours else None,
+                "parts": _listed(result.get("timeline"), _part_entry) if is_ours else [],
             })  # fmt: skip
         if is_ours and status in (OK, FAILED):
             _take(seen, action[len(_OURS) :], result)
@@ -176,6 +177,10 @@ def _field_entry(entry: t.Mapping[str, t.Any]) -> _Dict:
     columns = entry.get("columns") if isinstance(entry.get("columns"), list) else [entry.get("column")]
     place = f"{text_of(entry.get('table'))}.{'+'.join(text_of(column) for column in columns or [])}{path}"
     return {"field": place, **{role: entry[role] if _is_count(entry.get(role)) else 0 for role in _BY_ROLE}}
+
+
+def _part_entry(entry: t.Mapping[str, t.Any]) -> _Dict:
+    return {"what": text_of(entry.get("what")), "seconds": round(_seconds(entry.get("seconds")) or 0.0, 3)}
 
 
 def _table_entry(entry: t.Mapping[str, t.Any]) -> _Dict:

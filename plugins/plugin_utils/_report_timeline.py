@@ -49,8 +49,16 @@ def timeline_of(steps: t.Sequence[t.Mapping[str, t.Any]], *, label: str) -> str:
         parts.append(f'<rect class="{kind}" x="{x:.1f}" y="{top + _ROW}" width="{width:.1f}" height="{_ROW - 8}" rx="2"/>')
         if step.get("window_s"):
             away = min(step["window_s"] / span * inner, width)
-            parts.append(f'<rect class="away" x="{x + width - away:.1f}" y="{top + _ROW - 2}" width="{away:.1f}" height="{_ROW - 4}"/>')
+            # The host's own times say how long before its end the service went; clocks need not agree for that.
+            before_end = min(max(_since_stop(step) / span * inner, away), width)
+            left = x + width - before_end
+            parts.append(f'<rect class="away" x="{left:.1f}" y="{top + _ROW - 2}" width="{away:.1f}" height="{_ROW - 4}"/>')
     return "".join([*parts, "</svg>"])
+
+
+def _since_stop(step: t.Mapping[str, t.Any]) -> float:
+    names = [part["what"] for part in step["parts"]]
+    return sum(part["seconds"] for part in step["parts"][names.index("stop") :]) if "stop" in names else 0.0
 
 
 def _shown(seconds: float) -> str:

@@ -27,6 +27,7 @@ def field(**counts):
 ROTATED = {
     "changed": True, "phase": "activated", "phase_before": "staged", "rewrapped": 12, "window_s": 1.5, "duration_s": 0.25, "env_key": NEW,
     "process_key": NEW, "previous_key": OLD, "process_seen": True, "sealed_values": 12, "sealed_values_before": 12,
+    "timeline": [{"what": what, "seconds": took} for what, took in (("census", 0.1), ("stop", 0.6), ("start", 0.2))],
     "census_before": [field(active=12)], "census": [field(active=12)], "plaintext": "of a value", "next_step": "verify, then retire",
 }  # fmt: skip
 PROVEN = {"probes": [{"name": "a key", "ok": True, "status": 200, "reason": ""}], "env_key": NEW, "census": [field(active=12)]}
@@ -108,6 +109,13 @@ def test_a_rotation_that_is_not(proof, rotation, info):
     assert [case.get("name") for case in ElementTree.fromstring(junit_of(record)).iter("testcase") if case.find("failure") is not None] == [
         f"proof: {proof}"
     ]
+
+
+def test_the_window_is_drawn_where_the_service_was_stopped():
+    """A step of a second is drawn 354 wide; the service went 0.8 s before its end, and was away for 0.5 s of it."""
+    text = html_of(rotated(window_s=0.5))
+    assert re.findall(r'class="away" x="([0-9.]+)" y="20" width="([0-9.]+)"', text) == [("76.8", "177.0")]
+    assert "census 0.10 s, stop 0.60 s, start 0.20 s" in text
 
 
 def test_a_dry_run_proves_nothing_and_says_so():
