@@ -61,7 +61,8 @@ def _host_keys(report: Report, work: Path, endpoints: int, *, repeat: int) -> No
             return cost
 
         def scanned() -> Cost:
-            cost, said = process(["ssh-keyscan", "-p", str(host.port), "-T", "60", "-f", str(names)])
+            # A server that closes first would end it by a signal that it does not handle.
+            cost, said = process(["env", "--ignore-signal=PIPE", "ssh-keyscan", "-p", str(host.port), "-T", "60", "-f", str(names)])
             lines = [line for line in said.splitlines() if line and not line.startswith("#")]
             if len(lines) != 3 * endpoints:
                 raise SystemExit(f"ssh-keyscan found {len(lines)} keys of {3 * endpoints}")

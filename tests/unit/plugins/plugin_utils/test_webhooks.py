@@ -22,8 +22,8 @@ SVIX = {
 OTHER = "v1,AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 
 
-def github(headers=GITHUB, secrets=(GITHUB_SECRET,), body=GITHUB_BODY, **options):
-    return webhooks.verdict(body, headers, secrets, **{"scheme": "github", "now": 0.0, **options})
+def github(headers=None, secrets=(GITHUB_SECRET,), body=GITHUB_BODY, **options):
+    return webhooks.verdict(body, GITHUB if headers is None else headers, secrets, **{"scheme": "github", "now": 0.0, **options})
 
 
 def standard(now=SVIX_AT, headers=(), secrets=(SVIX_SECRET,), body=SVIX_BODY, scheme="standard"):
