@@ -119,7 +119,7 @@ class PostgresSite:
     def run(self, module: str, **options: Any) -> Outcome:
         """Run a module to its end; neither key nor password may stand in anything that it prints."""
         outcome = self.begin(module, **options).wait()
-        assert leaks(outcome.printed, {"the old key": b64(OLD)}) == [], outcome.printed
+        assert leaks(outcome.printed, self._secrets()) == [], outcome.printed
         assert self.password not in outcome.printed
         assert "Traceback" not in outcome.printed, outcome.printed[-700:]
         return outcome
@@ -140,9 +140,13 @@ class PostgresSite:
             env=os.environ | {"ANSIBLE_HOME": str(home), "ANSIBLE_REMOTE_TMP": str(home / "remote"), "ANSIBLE_LOCALHOST_WARNING": "0"},
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True, timeout=180, check=False,
         )  # fmt: skip
-        assert leaks(done.stdout, {"the old key": b64(OLD)}) == []
+        assert leaks(done.stdout, self._secrets()) == []
         assert self.password not in done.stdout
         return done
+
+    def _secrets(self) -> dict[str, str]:
+        files = {f"the key in {path.name}": path.read_text().strip() for path in self.state_dir.glob("*.key")}
+        return {"the old key": b64(OLD), **{name: text for name, text in files.items() if text}}
 
     def workers(self) -> list[int]:
         """List the processes on this host that hold the collection's sessions with this database."""
