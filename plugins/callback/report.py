@@ -37,6 +37,7 @@ seealso:
 
 import json
 import os
+import tempfile
 import time
 import typing as t
 
@@ -67,14 +68,11 @@ class CallbackModule(CallbackBase):
         super().__init__(*arguments, **options)
         self._recorder: records.Recorder | None = None
         self._name = ""
-        self._play: t.Any = None
-        self._directory: str | None = None
-        self._stopped: str | None = None
+        self._directory = ""
 
     def v2_playbook_on_start(self, playbook: t.Any) -> None:
         """Begin a record."""
         if CallbackModule._is_taken:
-            self._stopped = "another one writes it"
             return
         CallbackModule._is_taken = True
         stem = os.path.splitext(os.path.basename(getattr(playbook, "_file_name", None) or "run"))[0]
@@ -86,13 +84,18 @@ class CallbackModule(CallbackBase):
         )
 
     def v2_playbook_on_play_start(self, play: t.Any) -> None:
-        """Remember whose variables are asked for the directory."""
-        self._play = play
+        """Find the directory; one that takes no report ends the run before anything is done."""
+        if self._recorder is None or self._directory:
+            return
+        manager = play.get_variable_manager()
+        for host in self._hosts_of(play, manager)[:1] or [None]:
+            self._directory = self._directory_for(play, manager, host)
+        if self._directory:
+            self._require_writable(self._directory)
 
     def v2_runner_on_start(self, host: t.Any, task: t.Any) -> None:
         """A task begins on a host."""
         if self._recorder is not None:
-            self._find_directory(host)
             self._recorder.began(host.get_name(), task._uuid, time.time())
 
     def v2_runner_on_ok(self, result: t.Any) -> None:
@@ -112,16 +115,14 @@ class CallbackModule(CallbackBase):
         self._note(result, records.UNREACHABLE)
 
     def v2_playbook_on_stats(self, stats: t.Any) -> None:
-        """Write the report. What goes wrong in that is a warning, and no harm to the run."""
+        """Write the report. What goes wrong now is a warning: what was done is done."""
         if self._recorder is None or not self._recorder.has_hosts():
             return
         for host in stats.rescued:
             if not stats.failures.get(host):
                 self._recorder.rescued(host)
-        directory = self._directory or self.get_option("report_dir")
-        if not directory or self._stopped:
-            if self._stopped:
-                self._display.warning(f"no report was written: {self._stopped}")
+        directory = self._directory
+        if not directory:
             return
         record = self._recorder.record(time.time())
         if _is_dry():
@@ -129,7 +130,8 @@ class CallbackModule(CallbackBase):
             return
         stem = os.path.join(directory, f"{self._name}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(self._started_at))}")
         try:
-            files.ensure_private_directory(directory) if not os.path.isdir(directory) else None
+            if not os.path.isdir(directory):
+                files.ensure_private_directory(directory)
             for ending, content in _contents(record):
                 files.write_private_file(stem + ending, content)
         except (ServosError, OSError) as error:
@@ -149,21 +151,36 @@ class CallbackModule(CallbackBase):
             result._host.get_name(), task._uuid, task.get_name(), str(action), status, seen if isinstance(seen, dict) else {}, time.time()
         )
 
-    def _find_directory(self, host: t.Any) -> None:
-        """Ask the variables of the first hosts, as a task of theirs would see them."""
-        if self._directory is not None or self._play is None:
-            return
-        manager = self._play.get_variable_manager()
-        variables = manager.get_vars(play=self._play, host=host)
+    @staticmethod
+    def _hosts_of(play: t.Any, manager: t.Any) -> list[t.Any]:
+        inventory = getattr(manager, "_inventory", None)
+        return list(inventory.get_hosts(play.hosts)) if inventory is not None else []
+
+    def _directory_for(self, play: t.Any, manager: t.Any, host: t.Any) -> str:
+        """Ask the variables of a host, as a task of its would see them."""
+        variables = manager.get_vars(play=play, host=host)
         if not variables.get(_VARIABLE):
-            self._directory = ""
-            return
+            return os.path.abspath(os.path.expanduser(found)) if (found := self.get_option("report_dir")) else ""
         try:
-            found = Templar(loader=getattr(manager, "_loader", None), variables=variables).template(variables[_VARIABLE])
+            named = Templar(loader=getattr(manager, "_loader", None), variables=variables).template(variables[_VARIABLE])
         except AnsibleError as error:
-            self._stopped = f"{_VARIABLE} cannot be understood ({error})"
-            found = ""
-        self._directory = os.path.abspath(os.path.expanduser(str(found))) if found else ""
+            self._refuse(f"{_VARIABLE} cannot be understood ({error})")
+        return os.path.abspath(os.path.expanduser(str(named))) if named else ""
+
+    def _require_writable(self, directory: str) -> None:
+        try:
+            if os.path.isdir(directory) and not _is_dry():
+                with tempfile.TemporaryFile(dir=directory):
+                    pass
+            elif not _is_dry():
+                files.ensure_private_directory(directory)
+        except (ServosError, OSError) as error:
+            self._refuse(f"no report can be written to {directory} ({getattr(error, 'strerror', None) or error})")
+
+    def _refuse(self, reason: str) -> t.NoReturn:
+        self._display.error(f"{reason}. Nothing was done. Name a directory that you may write to, or none ({_VARIABLE}).")
+        # What else a callback raises is a warning, and the run would go on.
+        raise SystemExit(1)
 
 
 def _contents(record: dict[str, t.Any]) -> list[tuple[str, bytes]]:

@@ -74,14 +74,15 @@ def test_a_dry_run_writes_none(servos: Servos, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["a file", "not understood"])
-def test_a_directory_that_takes_none_is_a_warning(servos: Servos, tmp_path: Path, kind: str) -> None:
-    """What was rotated is rotated; it is only not written down."""
+def test_a_directory_that_takes_none_ends_the_run_before_anything_is_done(servos: Servos, tmp_path: Path, kind: str) -> None:
     (tmp_path / "file").write_text("")
+    before = servos.env_file.read_bytes()
     directory = str(tmp_path / "file" / "reports") if kind == "a file" else "{{ there_is_no_such_variable }}"
     done = play(servos, "rotate", servos_report_dir=directory, servos_rotation_id="unwritten")
-    assert done.code == 0, done.text[-2000:]
-    assert "no report was written" in done.text
-    assert "servos_report_dir" in done.text
+    assert done.code == 1, done.text[-2000:]
+    assert "Nothing was done. Name a directory that you may write to" in " ".join(done.text.split())
+    assert "TASK" not in done.text
+    assert (servos.env_file.read_bytes(), servos.state_dir.exists()) == (before, False)
 
 
 def test_without_the_variable_there_is_none(servos: Servos, tmp_path: Path) -> None:
