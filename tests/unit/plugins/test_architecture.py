@@ -14,13 +14,14 @@ import pytest
 import yaml
 
 RANKS = {
-    "action": 6,  # on the controller, as are the next three
-    "callback": 6,
-    "filter": 6,
-    "test": 6,
-    "plugin_utils": 5,
-    "modules": 5,
-    "_ansible": 4,
+    "action": 7,  # on the controller, as are the next three
+    "callback": 7,
+    "filter": 7,
+    "test": 7,
+    "plugin_utils": 6,
+    "modules": 6,
+    "_ansible": 5,
+    "_audit": 4,  # looks at what the others know how to look at
     "_rotation": 3,
     "_agents": 3,
     "_hosts": 3,
@@ -34,6 +35,9 @@ RANKS = {
     "doc_fragments": 0,
 }
 PURE = {
+    "_audit/findings",
+    "_audit/reach",
+    "_audit/rights",
     "_errors",
     "_keys/material",
     "_keys/envfile",

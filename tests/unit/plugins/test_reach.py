@@ -23,6 +23,7 @@ ON_DATA = {"cryptography", "nacl", "sqlite3", "http"}  # data of any store, seal
 LOADED = {
     "servos_agent_harden": set(),
     "servos_agent_info": set(),
+    "servos_audit": ON_DATA,
     "servos_backup": ON_DATA,
     "servos_hostkey": {"paramiko"},
     "servos_key_info": ON_DATA,
@@ -43,6 +44,7 @@ OUT_OF_REACH = {
     "servos_agent_info": (
         "_stores", "_sealing", "_rotation", "_keys/keyring", "_apps", "_hosts", "_injection", "_system/files", "_agents/harden",
     ),
+    "servos_audit": ("_hosts", "_injection", "_sealing/guessing"),
     "servos_hostkey": ("_stores", "_sealing", "_rotation", "_keys/keyring", "_apps", "_injection"),
     "servos_pika_info": ("_stores", "_sealing/codecs", "_rotation/installation", "_hosts", "_injection"),
     "servos_pika_key": ("_stores", "_sealing/codecs", "_rotation/installation", "_hosts", "_injection/engine"),

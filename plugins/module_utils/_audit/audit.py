@@ -1,0 +1,197 @@
+# Copyright (c) 2026, servos.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module_util is PRIVATE and only for use by the servos.ops collection. It can change without notice.
+
+"""Look at everything on a control host that an audit looks at, and enter it in the ledger. Changes nothing.
+
+A look that fails is a finding of its own; the others go on.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import typing as t
+
+from .._apps.certificate import certificate_of
+from .._errors import ServosError
+from .._rotation.backups import backups_by_key
+from .._rotation.due import judge_due
+from .._rotation.installation import Installation
+from .._rotation.observe import Observation, observe
+from .._stores.postgres_reach import reach_of
+from .._stores.postgres_url import SCHEMES, address_of
+from .._stores.urls import path_of
+from .._system.exposure import rights_of, search_readable
+from .findings import Ledger
+from .keys_and_data import judge_backups, judge_data, judge_keys
+from .reach import HbaRule, is_loopback, judge_certificate, judge_listening, judge_rules
+from .rights import Rights, judge_database_file, judge_env_file, judge_private
+
+_PARTIAL = ".partial"
+_MOST_NAMED = 5
+_SHORTEST_SEARCHED = 8  # what is shorter is found by chance
+
+
+class Wanted(t.NamedTuple):
+    """What the module's options ask for beyond the installation itself."""
+
+    backup_dir: str | None
+    max_age_days: float
+    api_url: str | None
+    api_ca_file: str | None
+    min_certificate_days: float
+    search: t.Sequence[str]
+    search_most_bytes: int
+    setup_token_file: str | None
+    service_uids: frozenset[int]
+    service_gids: frozenset[int]
+    timeout_s: float
+
+
+def audit(installation: Installation, wanted: Wanted, *, now: datetime.datetime) -> Ledger:
+    """Return the ledger of one control host."""
+    ledger = Ledger()
+    seen = _look(ledger, "the installation", lambda: observe(installation))
+    looks: list[tuple[str, t.Callable[[], None]]] = [
+        ("env file", lambda: _env_file(ledger, installation, wanted)),
+        ("state directory", lambda: _state_dir(ledger, installation)),
+        ("database", lambda: _database(ledger, installation)),
+        ("API", lambda: _api(ledger, wanted, now)),
+        ("setup token", lambda: _setup_token(ledger, wanted)),
+    ]
+    if seen is not None:
+        known = seen
+        looks += [
+            ("keys", lambda: _keys(ledger, installation, known, wanted, now)),
+            ("data", lambda: _data(ledger, installation, known)),
+            ("backups", lambda: _backups(ledger, installation, known, wanted, now)),
+            ("search", lambda: _search(ledger, installation, known, wanted)),
+        ]
+    for name, look in looks:
+        _look(ledger, name, look)
+    return ledger
+
+
+T = t.TypeVar("T")
+
+
+def _look(ledger: Ledger, name: str, look: t.Callable[[], T]) -> T | None:
+    try:
+        return look()
+    except ServosError as error:
+        ledger.found("could_not_look", name, str(error))
+        return None
+
+
+def _keys(ledger: Ledger, installation: Installation, seen: Observation, wanted: Wanted, now: datetime.datetime) -> None:
+    age = None
+    if seen.sight.env is not None:
+        record = installation.keyring.record()
+        age = judge_due(record, env_mark=seen.sight.env, rotation_id=None, max_age_days=wanted.max_age_days, now=now).age_days
+    judge_keys(ledger, seen, where=str(installation.env_file), age_days=age, max_age_days=wanted.max_age_days)
+
+
+def _data(ledger: Ledger, installation: Installation, seen: Observation) -> None:
+    expected = seen.census is not None and seen.census.canary_expected
+    judge_data(ledger, seen, where=installation.database().name, canary_is_expected=expected)
+
+
+def _backups(ledger: Ledger, installation: Installation, seen: Observation, wanted: Wanted, now: datetime.datetime) -> None:
+    folder = wanted.backup_dir
+    if not folder:
+        ledger.skipped("backup_missing", "backups", "no directory is named (backup_dir)")
+        return
+    notes = backups_by_key(installation, seen.keys, folder)
+    judge_backups(ledger, notes, where=folder, known=seen.keys.by_fingerprint(), now=now)
+    for note in notes:
+        judge_private(ledger, "backup_mode", _rights(note["path"]))
+    if os.path.isdir(folder):
+        left = sorted(os.path.join(folder, name) for name in os.listdir(folder) if name.endswith(_PARTIAL))
+        ledger.held("leftover_file", folder, f"a stopped backup left {', '.join(left[:_MOST_NAMED])}" if left else None)
+
+
+def _env_file(ledger: Ledger, installation: Installation, wanted: Wanted) -> None:
+    path = installation.env_file
+    if not path:
+        ledger.skipped("env_file_mode", "env file", "none is named (env_file)")
+        return
+    file, folder = _rights(path), _rights(os.path.dirname(os.path.realpath(path)))
+    judge_env_file(ledger, file, folder, trusted_uids=wanted.service_uids | {0}, trusted_gids=wanted.service_gids | {0})
+
+
+def _state_dir(ledger: Ledger, installation: Installation) -> None:
+    if not os.path.isdir(installation.state_dir):
+        ledger.skipped("state_dir_mode", installation.state_dir, "there is none: nothing was rotated here")
+        return
+    judge_private(ledger, "state_dir_mode", _rights(installation.state_dir))
+
+
+def _database(ledger: Ledger, installation: Installation) -> None:
+    url = installation.database_url or ""
+    if url.partition("://")[0] in SCHEMES:
+        address = address_of(url)
+        reach = reach_of(address, installation.database_password_file)
+        judge_listening(ledger, address.name, reach.listens)
+        if reach.unseen:
+            grants = "GRANT SELECT ON pg_hba_file_rules and EXECUTE ON FUNCTION pg_hba_file_rules()"
+            ledger.skipped("database_hba_trust", address.name, f"{reach.unseen}; {grants} to it")
+        else:
+            judge_rules(ledger, address.name, [HbaRule(*rule) for rule in reach.rules])
+    elif url.startswith(("sqlite:", "json:", "/")):
+        judge_database_file(ledger, _rights(path_of(url)))
+    else:
+        ledger.skipped("database_file_mode", installation.place().identity, "it is reached over HTTP")
+
+
+def _api(ledger: Ledger, wanted: Wanted, now: datetime.datetime) -> None:
+    url = wanted.api_url or ""
+    if not url:
+        ledger.skipped("api_plain_http", "API", "no URL is named (api_url)")
+        return
+    host = url.partition("://")[2].partition("/")[0].rpartition("@")[2].partition(":")[0]
+    if not url.startswith("https://"):
+        ledger.held("api_plain_http", url, None if is_loopback(host) else "it is asked in clear, over a network")
+        return
+    shown = certificate_of(url, ca_path=wanted.api_ca_file, timeout_s=wanted.timeout_s)
+    left = (shown.expires_at - now).total_seconds() / 86400 if shown.expires_at else None
+    judge_certificate(ledger, url, days_left=left, problem=shown.problem, min_days=wanted.min_certificate_days)
+
+
+def _setup_token(ledger: Ledger, wanted: Wanted) -> None:
+    path = wanted.setup_token_file
+    if path:
+        evidence = "the token that makes the first administrator still lies there" if os.path.exists(path) else None
+        ledger.held("setup_token_left", path, evidence)
+
+
+def _search(ledger: Ledger, installation: Installation, seen: Observation, wanted: Wanted) -> None:
+    if not wanted.search:
+        ledger.skipped("key_in_file", "files that others may read", "no places are named (search)")
+        return
+    needles = {
+        f"the {seen.keys.role_of(mark)} key {mark}": sorted({_bytes(form) for form in key.forms() if len(form) >= _SHORTEST_SEARCHED})
+        for mark, key in seen.keys.by_fingerprint().items()
+    }
+    spare = {os.path.realpath(installation.env_file)} if installation.env_file else set()
+    result = search_readable(wanted.search, needles, most_bytes=wanted.search_most_bytes, spare=spare)
+    for path, names in result.found:
+        ledger.found("key_in_file", path, f"every user of the host may read it, and {', '.join(names)} stands in it")
+    if not result.found:
+        ledger.passed("key_in_file", ", ".join(wanted.search))
+    for text in result.left_out:
+        ledger.skipped("key_in_file", "files that others may read", text)
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _rights(path: str) -> Rights:
+    status = rights_of(path)
+    return Rights(path, status.st_mode, status.st_uid, status.st_gid)
+
+
+__all__ = ("Wanted", "audit")

@@ -1,0 +1,90 @@
+# Copyright (c) 2026, servos.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module_util is PRIVATE and only for use by the servos.ops collection. It can change without notice.
+
+"""What is wrong with how databases and APIs can be reached. Pure.
+
+Sources: https://www.postgresql.org/docs/current/view-pg-hba-file-rules.html, RFC 1918, RFC 4193.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import typing as t
+
+from .findings import CRITICAL, HIGH, MEDIUM, Ledger
+
+_WEAK = {"trust": "lets everybody in without a password", "password": "takes the password in clear", "md5": "takes md5 hashes of passwords"}
+_WIDE_ADDRESSES = 65536
+_MOST_NAMED = 5
+
+
+class HbaRule(t.NamedTuple):
+    """One line of pg_hba.conf as the server reads it; C(address) and C(netmask) are empty for local sockets."""
+
+    line: int
+    kind: str
+    address: str
+    netmask: str
+    method: str
+
+
+def judge_listening(ledger: Ledger, name: str, addresses: str) -> None:
+    """Judge the server's C(listen_addresses)."""
+    listened = [one.strip() for one in addresses.split(",") if one.strip()]
+    outside = [one for one in listened if not is_loopback(one)]
+    ledger.held("database_listens", name, f"it listens on {', '.join(outside)}" if outside else None)
+
+
+def judge_rules(ledger: Ledger, name: str, rules: t.Iterable[HbaRule]) -> None:
+    """Judge who may log in from where, and how; local sockets are the host's own affair."""
+    trusting, wide = [], []
+    for rule in rules:
+        if rule.kind == "local" or is_loopback(rule.address) or rule.method == "reject":
+            if rule.kind != "local" and rule.method == "trust":
+                trusting.append(f"line {rule.line} {_WEAK['trust']} from this host")
+            continue
+        if rule.method in _WEAK and not (rule.method == "md5" or (rule.method == "password" and rule.kind == "hostssl")):
+            trusting.append(f"line {rule.line} {_WEAK[rule.method]} from {rule.address}")
+        elif is_wide(rule.address, rule.netmask):
+            how = "" if rule.kind == "hostssl" else ", without TLS"
+            wide.append(f"line {rule.line} admits {rule.address}{how}")
+    ledger.held("database_hba_trust", name, "; ".join(trusting[:_MOST_NAMED]) or None, severity=CRITICAL)
+    ledger.held("database_hba_wide", name, "; ".join(wide[:_MOST_NAMED]) or None, severity=MEDIUM)
+
+
+def judge_certificate(ledger: Ledger, name: str, *, days_left: float | None, problem: str, min_days: float) -> None:
+    """Judge the certificate in front of the API."""
+    if problem:
+        ledger.found("api_certificate", name, problem)
+    elif days_left is not None and days_left < min_days:
+        ledger.found("api_certificate", name, f"it expires in {days_left:.0f} days", severity=HIGH if days_left < min_days / 4 else MEDIUM)
+    else:
+        ledger.passed("api_certificate", name)
+
+
+def is_loopback(address: str) -> bool:
+    """Tell whether an address is this host itself; a socket's path and an empty one are."""
+    if address in ("", "localhost", "samehost") or address.startswith("/"):
+        return True
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+def is_wide(address: str, netmask: str) -> bool:
+    """Tell whether a rule admits more hosts than one could name: a name or a small network is none."""
+    if address in ("all", "*"):
+        return True
+    try:
+        host = ipaddress.ip_address(address)
+        ones = bin(int(ipaddress.ip_address(netmask))).count("1") if netmask else host.max_prefixlen
+    except ValueError:
+        return False
+    return 2 ** (host.max_prefixlen - ones) > _WIDE_ADDRESSES
+
+
+__all__ = ("HbaRule", "is_loopback", "is_wide", "judge_certificate", "judge_listening", "judge_rules")

@@ -1,0 +1,212 @@
+# Copyright (c) 2026, servos.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An installation in which each thing is wrong once, and what the audit says to it."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from installations import OTHER, Servos, seal
+from module_runs import Outcome
+
+
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A folder that every user of the host may enter."""
+    folder = Path(tempfile.mkdtemp(prefix="servos-public-", dir="/var/tmp"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def audited(servos: Servos, public: Path, **options: Any) -> Outcome:
+    told = {"backup_dir": str(servos.backup_dir), "search": [str(public)], "setup_token_file": str(servos.folder / "setup"), **options}
+    outcome = servos.run("servos_audit", **told)
+    assert not outcome.failed, outcome.msg
+    assert not outcome.changed
+    return outcome
+
+
+def found(outcome: Outcome) -> dict[str, str]:
+    return {finding["id"]: finding["severity"] for finding in outcome["findings"]}
+
+
+def rotated(servos: Servos) -> None:
+    """Bring it into the state in which nothing is to be found but the previous key."""
+    for outcome in (servos.stage(), servos.backup(), servos.rotate(until="activated")):
+        assert not outcome.failed, outcome.msg
+    servos.database.chmod(0o600)
+
+
+def test_a_sound_installation_has_only_its_previous_key_left(servos: Servos, public: Path) -> None:
+    rotated(servos)
+    outcome = audited(servos, public)
+    assert found(outcome) == {"previous_key_kept": "low"}
+    looked_at = {check["id"]: check["outcome"] for check in outcome["checks"]}
+    assert looked_at.pop("previous_key_kept") in ("passed", "failed")
+    assert looked_at.pop("api_plain_http") == "skipped"
+    assert set(looked_at.values()) == {"passed"}
+    assert len(looked_at) >= 14
+
+
+def world_readable(servos: Servos, public: Path) -> dict[str, Any]:
+    servos.env_file.chmod(0o644)
+    return {}
+
+
+def open_folder(servos: Servos, public: Path) -> dict[str, Any]:
+    servos.folder.chmod(0o777)
+    return {}
+
+
+def somebodys(servos: Servos, public: Path) -> dict[str, Any]:
+    os.chown(servos.env_file, 65534, 0)
+    return {}
+
+
+def open_state(servos: Servos, public: Path) -> dict[str, Any]:
+    servos.state_dir.chmod(0o755)
+    return {}
+
+
+def open_database(servos: Servos, public: Path) -> dict[str, Any]:
+    servos.database.chmod(0o644)
+    return {}
+
+
+def foreign_value(servos: Servos, public: Path) -> dict[str, Any]:
+    servos.sql("UPDATE servers SET ssh_private_key = ? WHERE id = (SELECT min(id) FROM servers)", seal(b"x", OTHER))
+    return {}
+
+
+def lost_backup(servos: Servos, public: Path) -> dict[str, Any]:
+    for name in ("previous.key",):
+        (servos.state_dir / name).unlink()
+    return {}
+
+
+def open_backup(servos: Servos, public: Path) -> dict[str, Any]:
+    next(servos.backup_dir.glob("*.db")).chmod(0o640)
+    return {}
+
+
+def partial_backup(servos: Servos, public: Path) -> dict[str, Any]:
+    (servos.backup_dir / ".servos.partial").write_text("half")
+    return {}
+
+
+def no_backup(servos: Servos, public: Path) -> dict[str, Any]:
+    shutil.rmtree(servos.backup_dir)
+    return {}
+
+
+def key_in_a_history(servos: Servos, public: Path) -> dict[str, Any]:
+    (public / ".bash_history").write_text(f"export KEY={servos.env_text()}\n")
+    return {}
+
+
+def old_key_in_a_packed_log(servos: Servos, public: Path) -> dict[str, Any]:
+    with gzip.open(public / "syslog.1.gz", "wt") as stream:
+        stream.write("x" * 3_000_000 + f" key {servos.old_text} ")
+    return {}
+
+
+def old(servos: Servos, public: Path) -> dict[str, Any]:
+    return {"max_age": 0}
+
+
+def setup_token(servos: Servos, public: Path) -> dict[str, Any]:
+    (servos.folder / "setup").write_text("token")
+    return {}
+
+
+def api_in_clear(servos: Servos, public: Path) -> dict[str, Any]:
+    return {"api_url": "http://servos.example"}
+
+
+def api_without_tls(servos: Servos, public: Path) -> dict[str, Any]:
+    return {"api_url": servos.url.replace("http:", "https:")}
+
+
+def no_database(servos: Servos, public: Path) -> dict[str, Any]:
+    return {"database": f"sqlite:///{servos.folder / 'none.db'}"}
+
+
+PLANTED: dict[str, tuple[Callable[[Servos, Path], dict[str, Any]], str, str]] = {
+    "world-readable": (world_readable, "env_file_mode", "critical"),
+    "open folder": (open_folder, "env_file_folder", "high"),
+    "somebody's": (somebodys, "env_file_owner", "high"),
+    "state directory": (open_state, "state_dir_mode", "critical"),
+    "database": (open_database, "database_file_mode", "high"),
+    "foreign": (foreign_value, "values_foreign", "high"),
+    "lost key of a backup": (lost_backup, "backup_unreadable", "high"),
+    "open backup": (open_backup, "backup_mode", "high"),
+    "partial backup": (partial_backup, "leftover_file", "medium"),
+    "no backup": (no_backup, "backup_missing", "medium"),
+    "history": (key_in_a_history, "key_in_file", "critical"),
+    "packed log": (old_key_in_a_packed_log, "key_in_file", "critical"),
+    "old": (old, "key_old", "medium"),
+    "setup token": (setup_token, "setup_token_left", "high"),
+    "clear": (api_in_clear, "api_plain_http", "high"),
+    "no TLS": (api_without_tls, "api_certificate", "high"),
+    "no database": (no_database, "could_not_look", "medium"),
+}
+
+
+@pytest.mark.parametrize(("plant", "kind", "severity"), PLANTED.values(), ids=PLANTED)
+def test_each_thing_that_is_wrong_is_found(
+    servos: Servos, public: Path, plant: Callable[..., dict[str, Any]], kind: str, severity: str
+) -> None:
+    rotated(servos)
+    outcome = audited(servos, public, **plant(servos, public))
+    assert found(outcome).get(kind) == severity, outcome["findings"]
+    (finding,) = [one for one in outcome["findings"] if one["id"] == kind][:1]
+    assert finding["evidence"]
+    assert finding["mend"]
+
+
+def test_what_others_cannot_read_is_not_searched(servos: Servos, public: Path) -> None:
+    rotated(servos)
+    for name, mode in (("private", 0o600), ("folder", 0o700)):
+        path = public / name
+        if name == "folder":
+            path.mkdir()
+            (path / "file").write_text(servos.env_text())
+        else:
+            path.write_text(servos.env_text())
+        path.chmod(mode)
+    (public / "link").symlink_to(servos.env_file)
+    assert "key_in_file" not in found(audited(servos, public))
+
+
+def test_a_stopped_service_and_a_rotation_that_is_not_finished(servos: Servos, public: Path) -> None:
+    assert not servos.stage().failed
+    done = found(audited(servos, public))
+    assert done["rotation_unfinished"] == "high"
+    assert done["key_age_unknown"] == "low"
+
+
+def test_nothing_is_written(servos: Servos, public: Path) -> None:
+    rotated(servos)
+
+    def state() -> list[tuple[str, int, int]]:
+        paths = [path for path in servos.folder.rglob("*") if path.is_file()]
+        kept = [path for path in paths if not path.name.endswith(("-wal", "-shm", "log"))]
+        return sorted((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in kept)
+
+    before = state()
+    audited(servos, public)
+    assert state() == before
+    with sqlite3.connect(servos.database) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
