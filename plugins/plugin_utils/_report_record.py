@@ -16,6 +16,8 @@ import re
 import typing as t
 import unicodedata
 
+from ansible_collections.servos.ops.plugins.module_utils._audit.findings import KINDS
+
 FORMAT = "servos.ops/report/1"
 SEVERITIES = ("critical", "high", "medium", "low", "info")
 OK, FAILED, SKIPPED, UNREACHABLE = "ok", "failed", "skipped", "unreachable"
@@ -58,6 +60,7 @@ class Recorder:
         if status == UNREACHABLE:
             seen["reachable"] = False
             message = "the host did not answer"
+            self._note(host, "unreachable", host, message)
         elif status == FAILED:
             speaks = (is_ours or action in _SPEAKING) and not result.get("censored")
             message = text_of(result.get("msg")) if speaks and result.get("msg") else "see the run's own output for the reason"
@@ -73,7 +76,21 @@ class Recorder:
         if is_ours and status in (OK, FAILED):
             _take(seen, action[len(_OURS) :], result)
             self._findings += [dict(entry, host=text_of(host)) for entry in _listed(result.get("findings"), _finding_entry)]
+            for subject, evidence in _of_agent(result) if action.endswith(".servos_agent_info") else ():
+                self._note(host, "agent_rights", subject, evidence)
+            for subject, evidence in _of_host_keys(result) if action.endswith(".servos_hostkey") and self._head["kind"] == "audit" else ():
+                self._note(host, "host_keys", subject, evidence)
             self._checks += [dict(entry, host=text_of(host)) for entry in _listed(result.get("checks"), _check_entry)]
+
+    def _note(self, host: str, kind: str, subject: str, evidence: str) -> None:
+        """Enter a finding of an audit that no module of the host's own enters, once."""
+        known = KINDS[kind]
+        finding = {
+            "id": kind, "severity": known.severity, "subject": text_of(subject), "evidence": text_of(evidence), "mend": known.mend,
+            "role": known.role, "host": text_of(host),
+        }  # fmt: skip
+        if self._head["kind"] == "audit" and finding not in self._findings:
+            self._findings.append(finding)
 
     def rescued(self, host: str) -> None:
         """What failed last on a host was expected."""
@@ -135,6 +152,20 @@ def _take(seen: _Dict, module: str, result: t.Mapping[str, t.Any]) -> None:
     note = result.get("backup")
     if isinstance(note, dict) and not seen["backups"]:
         seen["backups"] = _listed([note], _backup_entry)
+
+
+def _of_agent(result: t.Mapping[str, t.Any]) -> t.Iterator[tuple[str, str]]:
+    if result.get("failed") or not isinstance(result.get("deviations"), list):
+        yield "the agent", "its processes could not be looked at"
+        return
+    for one in result["deviations"]:
+        yield f"process {one.get('pid') or 'of the agent'}", f"{one.get('what')} is {one.get('is')}, and should be {one.get('should')}"
+
+
+def _of_host_keys(result: t.Mapping[str, t.Any]) -> t.Iterator[tuple[str, str]]:
+    for one in result.get("hosts") or []:
+        if isinstance(one, dict) and one.get("error"):
+            yield f"{one.get('host')}:{one.get('port')}", f"its key is {one.get('status')}"
 
 
 def _proofs(seen: _Dict) -> list[_Dict]:

@@ -6,17 +6,21 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import shutil
 import sqlite3
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from evidence import leaks
 from installations import OTHER, Servos, seal
 from module_runs import Outcome
+from playbook_runs import environment_of, inventory_of, play
 
 
 @pytest.fixture
@@ -172,6 +176,47 @@ def test_each_thing_that_is_wrong_is_found(
     (finding,) = [one for one in outcome["findings"] if one["id"] == kind][:1]
     assert finding["evidence"]
     assert finding["mend"]
+
+
+def test_the_playbook_reports_and_fails_on_what_is_severe(servos: Servos, public: Path) -> None:
+    rotated(servos)
+    reports = servos.scratch / "reports"
+    told: dict[str, Any] = {
+        "servos_audit_search": [str(public)], "servos_report_dir": str(reports), "servos_setup_token_file": str(servos.folder / "setup"),
+        "servos_audit_host_keys": False,
+    }  # fmt: skip
+    sound = play(servos, "audit", **told)
+    assert sound.code == 0, sound.text[-2000:]
+    servos.env_file.chmod(0o644)
+    bad = play(servos, "audit", **told)
+    assert bad.code == 2
+    assert "every user of the host may read it (mode 0644)" in bad.text
+    assert play(servos, "audit", **told, servos_audit_fail_on="none").code == 0
+    first, second = (json.loads(path.read_text()) for path in sorted(reports.glob("*.json"))[:2])
+    assert [(one["kind"], one["outcome"], [found["id"] for found in one["findings"]]) for one in (first, second)] == [
+        ("audit", "passed", ["previous_key_kept"]), ("audit", "failed", ["env_file_mode", "previous_key_kept"]),
+    ]  # fmt: skip
+
+
+def test_a_host_that_does_not_answer_is_a_finding_and_the_others_go_on(servos: Servos, public: Path, tmp_path: Path) -> None:
+    rotated(servos)
+    inventory = inventory_of(
+        servos, servos_report_dir=str(tmp_path / "reports"), servos_audit_search=[str(public)], servos_audit_host_keys=False,
+        servos_setup_token_file=str(servos.folder / "setup"),
+    )
+    away = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1, "ansible_ssh_common_args": "-F none"}
+    inventory["servos_control"]["hosts"]["away"] = away
+    (tmp_path / "inventory.json").write_text(json.dumps(inventory))
+    done = subprocess.run(
+        ["ansible-playbook", "-i", str(tmp_path / "inventory.json"), "servos.ops.audit"], capture_output=True, text=True, timeout=120,
+        check=False, env=environment_of(servos),
+    )
+    assert done.returncode == 2, done.stdout[-2000:] + done.stderr[-500:]
+    assert "away: it could not be looked at." in done.stdout
+    (report,) = (tmp_path / "reports").glob("*.json")
+    record = json.loads(report.read_text())
+    assert [(one["host"], one["id"]) for one in record["findings"]] == [("away", "unreachable"), ("control", "previous_key_kept")]
+    assert leaks(done.stdout + report.read_text(), servos.secrets()) == []
 
 
 def test_what_others_cannot_read_is_not_searched(servos: Servos, public: Path) -> None:

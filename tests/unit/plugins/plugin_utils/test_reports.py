@@ -214,3 +214,20 @@ def test_names_that_are_not_to_be_trusted():
 )
 def test_texts(given, text):
     assert records.text_of(given) == text
+
+
+def test_hosts_that_do_not_answer_agents_and_host_keys_are_findings_of_an_audit():
+    deviation = {"what": "uid", "is": "0", "should": "900", "how": "run servos.ops.harden", "pid": 12, "thread": 12}
+    hosts = [{"host": "a", "port": 22, "status": "unchanged", "error": None}, {"host": "b", "port": 22, "status": "changed", "error": "x"}]
+    steps = (
+        ("a", "servos.ops.servos_audit", "unreachable", {}), ("a", "servos.ops.servos_audit", "unreachable", {}),
+        ("b", "servos.ops.servos_agent_info", "ok", {"deviations": [deviation], "conforms": False}),
+        ("c", "servos.ops.servos_agent_info", "ok", {"msg": "no systemd", "failed": True}),
+        ("localhost", "servos.ops.servos_hostkey", "ok", {"hosts": hosts, "failed": True}),
+    )  # fmt: skip
+    record = made(*steps, kind="audit")
+    assert [(one["id"], one["host"], one["evidence"]) for one in record["findings"]] == [
+        ("unreachable", "a", "the host did not answer"), ("agent_rights", "b", "uid is 0, and should be 900"),
+        ("agent_rights", "c", "its processes could not be looked at"), ("host_keys", "localhost", "its key is changed"),
+    ]  # fmt: skip
+    assert made(*steps, kind="rotate")["findings"] == []

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from ansible_collections.servos.ops.plugins.module_utils._audit import findings, reach, rights
 
@@ -117,3 +119,10 @@ def test_a_kind_that_is_not_in_the_table_is_a_fault_of_ours():
         findings.Ledger().passed("no_such_kind", "x")
     with pytest.raises(KeyError):
         findings.Ledger().found("no_such_kind", "x", "y")
+
+
+def test_the_guide_lists_every_kind():
+    guide = (Path(__file__).resolve().parents[5] / "docs" / "audit.md").read_text()
+    rows = [line for line in guide.splitlines() if line.startswith("| `") and line.count("|") == 5]
+    told = {row.split("`")[1]: [cell.strip() for cell in row.split("|")[2:4]] for row in rows}
+    assert told == {name: [kind.severity, kind.mend] for name, kind in findings.KINDS.items()}
