@@ -10,35 +10,17 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from ansible_collections.servos.ops.plugins.module_utils._stores import postgres_programs, postgres_replace, postgres_scratch
 from evidence import leaks
 from installations import OLD, seal
-from postgres_servers import Cluster, programs, running_cluster
+from postgres_fixtures import cluster, make_site
+from postgres_servers import programs
 from postgres_site import PostgresSite
 from servers import write
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    with running_cluster() as running:
-        yield running
-
-
-@pytest.fixture
-def make_site(template: Path, cluster: Cluster, tmp_path: Path) -> Iterator[Callable[..., PostgresSite]]:
-    made: list[PostgresSite] = []
-
-    def make(**options: str) -> PostgresSite:
-        made.append(PostgresSite(tmp_path / f"site{len(made)}", cluster, **options))
-        return made[-1]
-
-    yield make
-    for site in made:
-        site.tear_down()
 
 
 @pytest.fixture
@@ -333,3 +315,6 @@ def test_killed_in_the_scratch_restore_and_run_again(site: PostgresSite) -> None
 
 def no_grace() -> None:
     postgres_scratch._UNUSED_S = -5
+
+
+__all__ = ("cluster", "make_site")  # fixtures that are made elsewhere
