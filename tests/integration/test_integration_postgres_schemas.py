@@ -105,6 +105,35 @@ def test_tables_of_every_make(site: PostgresSite, statements: str) -> None:
     assert_rotated(site)
 
 
+def test_percent_signs_in_names(site: PostgresSite) -> None:
+    """Which a driver may take for places of its arguments."""
+    with site.connect() as connection:
+        connection.execute('CREATE TABLE "100%s" ("k%b::text" int PRIMARY KEY, "a%% $1" text, "c%b::tid" text)')
+        connection.execute(f"INSERT INTO \"100%s\" VALUES (7, '{seal(b'first', OLD)}', '{seal(b'lost', bytes(32))}')")
+        connection.execute(f"INSERT INTO \"100%s\" VALUES (8, '{seal(b'second', OLD)}', '{seal(b'third', OLD)}')")
+    assert_untouched(site, rotate(site), "100%s.c%b::tid of k%b::text=7")
+    with site.connect() as connection:
+        connection.execute('UPDATE "100%s" SET "c%b::tid" = NULL WHERE "k%b::text" = 7')
+    done = rotate(site)
+    assert not done.failed, done.msg
+    with site.connect() as connection:
+        rows = connection.execute('SELECT "a%% $1", "c%b::tid" FROM "100%s" ORDER BY 1 IS NULL, "k%b::text"').fetchall()
+    assert [unseal(cell, new_key(site)) if cell else None for row in rows for cell in row] == [b"first", None, b"second", b"third"]
+
+
+def test_a_role_for_which_backslashes_escape(make_site: Callable[..., PostgresSite], cluster: Cluster) -> None:
+    """No schema is passed over for it."""
+    site = make_site()
+    with cluster.connect() as connection:
+        connection.execute(f"ALTER ROLE {site.role} SET standard_conforming_strings = off")
+    site.sql("CREATE SCHEMA pgdata")
+    site.sql("CREATE TABLE pgdata.more (id int PRIMARY KEY, v text)")
+    site.sql("INSERT INTO pgdata.more VALUES (1, %s)", seal(b"more", OLD))
+    assert not site.run("servos_keyring", state="staged", rotation_id="t").failed
+    assert not rotate(site).failed
+    assert opened(site, "SELECT v FROM pgdata.more") == [b"more"]
+
+
 def test_a_check_that_new_values_do_not_pass(site: PostgresSite) -> None:
     """As one that wants to know its values would have it."""
     first = site.sql("SELECT token FROM accounts WHERE id = 1")[0][0]

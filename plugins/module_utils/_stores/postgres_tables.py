@@ -43,7 +43,7 @@ JOIN pg_type t ON t.oid = a.atttypid
 JOIN pg_type b ON b.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END
 LEFT JOIN pg_index i ON i.indrelid = c.oid AND i.indisprimary
 WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'
-AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\\_%%'
+AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
 ORDER BY n.nspname, c.relname, a.attnum
 """
 # A partitioned table's rows lie in its leaves.
@@ -159,7 +159,8 @@ class PostgresReader:
         """Say which row lies at an address, as C(name=value) of its primary key."""
         leaf, place = address
         names = ", ".join(f"{quoted(column) if column != 'ctid' else column}::text" for column in table.key)
-        found = self._ask(f"SELECT {names} FROM ONLY {self._shapes[table.name].leaves[leaf]} WHERE ctid = %s", (place,))
+        sql = _unformatted(f"SELECT {names} FROM ONLY {self._shapes[table.name].leaves[leaf]} WHERE ctid = ")
+        found = self._ask(f"{sql}%s", (place,))
         return ", ".join(f"{name}={_shown(value)}" for name, value in zip(table.key, found[0] if found else ["?"] * len(table.key)))
 
     def _ask(self, sql: str, arguments: t.Any = None) -> list[t.Any]:
@@ -266,9 +267,13 @@ def _update(shape: _Shape, leaf: int, columns: t.Sequence[str]) -> str:
     arrays = "".join(", %b::bytea[]" if kind == _BYTES else ", %b::text[]" for kind in kinds)
     names = "".join(f", c{number}" for number in range(len(columns)))
     sets = ", ".join(f"{quoted(column)} = {_given(kind, f'u.c{number}')}" for number, (column, kind) in enumerate(zip(columns, kinds)))
-    return f"UPDATE ONLY {shape.leaves[leaf]} AS t SET {sets} FROM unnest(%b::tid[]{arrays}) AS u (i{names}) WHERE t.ctid = u.i".replace(
-        "%", "%%"
-    ).replace("%%b::", "%b::")
+    start = _unformatted(f"UPDATE ONLY {shape.leaves[leaf]} AS t SET {sets}")
+    return f"{start} FROM unnest(%b::tid[]{arrays}) AS u (i{names}) WHERE t.ctid = u.i"
+
+
+def _unformatted(sql: str) -> str:
+    """Keep a name with a percent sign from being taken for a place of an argument."""
+    return sql.replace("%", "%%")
 
 
 def _given(kind: str, cell: str) -> str:
