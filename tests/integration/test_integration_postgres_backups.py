@@ -84,6 +84,25 @@ def test_a_restore_brings_back_all_of_it_and_keeps_what_it_replaced(site: Postgr
     assert site.scratches() == []
 
 
+WITHOUT_A_KEY = {
+    "none": "CREATE TABLE more (v text, n int)",
+    "computed": "CREATE TABLE more (v text, n int, id int GENERATED ALWAYS AS (n + 1) STORED PRIMARY KEY)",
+}
+
+
+@pytest.mark.parametrize("statement", WITHOUT_A_KEY.values(), ids=WITHOUT_A_KEY)
+def test_tables_without_a_key_of_their_own_are_put_back(site: PostgresSite, statement: str) -> None:
+    site.sql(statement)
+    site.sql("INSERT INTO more VALUES (%s, 1), ('plain', 2)", seal(b"more", OLD))
+    before = site.sql("SELECT * FROM more ORDER BY n")
+    assert not site.backup().failed
+    site.sql("DELETE FROM more WHERE n = 1")
+    done = site.backup(state="restored")
+    assert not done.failed, done.msg
+    assert (done["loss"]["deleted"], done["loss"]["tables"]) == (1, ["more"])
+    assert site.sql("SELECT * FROM more ORDER BY n") == before
+
+
 def test_rehearsed_in_a_scratch_database_that_is_dropped(site: PostgresSite) -> None:
     before = site.content()
     site.backup()

@@ -93,11 +93,11 @@ def _compared(there: _Rows, now: _Rows) -> tuple[int, int, int]:
 def _digests(reader: Reader, table: Table, installation: Installation, ciphers: t.Sequence[Cipher]) -> _Rows:
     """Return a digest of what each row says, by a digest of its primary key.
 
-    Without a primary key a row is known by all that it says: VACUUM gives such rows new row ids. So rows that say the same are
-    told apart by their number only.
+    Without a primary key, or with one that is computed, a row is known by all that it says: VACUUM and restores give such rows new
+    row ids and places. So rows that say the same are told apart by their number only.
     """
     groups, codecs = _groups_in(table, installation), _codecs_of_columns(table, installation)
-    has_key = table.key != (table.row_id,)
+    has_key = table.key != (table.row_id,) and set(table.key) <= set(table.columns)
     key_places = [table.columns.index(column) for column in table.key] if has_key else range(len(table.columns))
     found: _Rows = {}
     repeated: dict[bytes, int] = {}
