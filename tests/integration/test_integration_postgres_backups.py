@@ -103,6 +103,42 @@ def test_tables_without_a_key_of_their_own_are_put_back(site: PostgresSite, stat
     assert site.sql("SELECT * FROM more ORDER BY n") == before
 
 
+def test_what_only_a_superuser_can_make_stays_where_it_is(site: PostgresSite) -> None:
+    """As an administrator has it in an application's database: nothing of the application's rests on it, so no copy needs it."""
+    with site.cluster.connect(site.database) as connection:
+        for name in ("pg_stat_statements", "pageinspect", "postgres_fdw"):
+            connection.execute(f"CREATE EXTENSION {name}")
+        connection.execute("CREATE PUBLICATION everything FOR ALL TABLES")
+    before = site.content()
+    assert not site.backup().failed
+    site.sql("DELETE FROM events")
+    done = site.backup(state="restored")
+    assert not done.failed, done.msg
+    assert site.content() == before
+    query = "SELECT extname::text FROM pg_extension UNION SELECT tablename::text FROM pg_publication_tables"
+    found = {name for (name,) in site.sql(query)}
+    assert {"pg_stat_statements", "pageinspect", "postgres_fdw", "citext", "accounts"} <= found
+
+
+def test_event_triggers_are_not_rehearsed(site: PostgresSite) -> None:
+    with site.cluster.connect(site.database) as connection:
+        connection.execute("CREATE FUNCTION told() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'")
+        connection.execute("CREATE EVENT TRIGGER tells ON ddl_command_end EXECUTE FUNCTION told()")
+    assert not site.backup().failed
+    done = site.backup(state="restored", target="mine")
+    assert not done.failed, done.msg
+    assert len(site.scratches()) == 1
+
+
+def test_an_extension_on_which_a_table_rests_is_asked_for(site: PostgresSite) -> None:
+    with site.cluster.connect(site.database) as connection:
+        connection.execute("CREATE EXTENSION pageinspect")
+    site.sql("CREATE VIEW kinds AS SELECT page_checksum('', 0) AS found")
+    refused = site.backup()
+    assert refused.failed
+    assert 'permission denied to create extension "pageinspect"' in refused.msg
+
+
 def test_rehearsed_in_a_scratch_database_that_is_dropped(site: PostgresSite) -> None:
     before = site.content()
     site.backup()

@@ -29,17 +29,24 @@ def database_in(contents: str) -> str:
     return match.group(1).strip() if match else ""
 
 
-def for_census(contents: str) -> str:
-    """Return the entries that a census and a comparison of rows need."""
-    return _entries(contents, lambda said: not said.startswith(_NOT_FOR_A_CENSUS))
+def for_census(contents: str, *, without: t.Iterable[str] = ()) -> str:
+    """Return the entries that a census and a comparison of rows need; C(without) some extensions."""
+    return for_scratch(_entries(contents, lambda said: not said.startswith(_NOT_FOR_A_CENSUS)), without=without)
 
 
-def for_replacement(contents: str, *, extensions: t.Iterable[str], schemas: t.Iterable[str]) -> str:
-    """Return the entries that replace what a database holds: all but the extensions and schemas that are there already.
+def for_scratch(contents: str, *, without: t.Iterable[str] = ()) -> str:
+    """Return the entries of a whole copy; C(without) some extensions, and without what only a superuser can make."""
+    starts = ("EVENT TRIGGER ", *(f"EXTENSION - {name} " for name in without))
+    return _entries(contents, lambda said: not (said + " ").startswith(starts))
+
+
+def for_replacement(contents: str, *, extensions: t.Iterable[str], schemas: t.Iterable[str], publications: t.Iterable[str] = ()) -> str:
+    """Return the entries that replace what a database holds: all but the extensions, schemas and publications that are there already.
 
     Those often belong to somebody else, and a schema may hold more than the dump has.
     """
     kept = [("EXTENSION", name) for name in extensions] + [("SCHEMA", name) for name in schemas]
+    kept += [("PUBLICATION", name) for name in publications]
     starts = tuple(f"{what}{kind}{dash} {name} " for kind, name in kept for what, dash in (("", " -"), ("COMMENT - ", ""), ("ACL - ", "")))
     return _entries(contents, lambda said: not (said + " ").startswith(starts))
 
@@ -59,4 +66,4 @@ def _said(contents: str) -> t.Iterator[str]:
     return (match.group("said") for match in map(_ENTRY.match, contents.splitlines()) if match)
 
 
-__all__ = ("database_in", "for_census", "for_replacement", "has_table")
+__all__ = ("database_in", "for_census", "for_replacement", "for_scratch", "has_table")

@@ -21,9 +21,9 @@ from .._system import files
 from .database import Database
 from .postgres import PostgresDatabase
 from .postgres_connection import connect
-from .postgres_contents import for_census
+from .postgres_contents import for_census, for_scratch
 from .postgres_programs import PostgresPrograms, refusal
-from .postgres_scratch import address_of_scratch, create_scratch, drop_scratch, scratch_database
+from .postgres_scratch import address_of_scratch, create_scratch, drop_scratch, others_extensions, scratch_database
 from .postgres_tables import PostgresReader
 from .postgres_url import Address, url_with
 
@@ -94,9 +94,10 @@ class ScratchRestore:
         """Restore rows and primary keys into a scratch database, and drop that when the block ends."""
         programs = self._programs
         restore = restorer(programs)
-        contents = contents_of(programs, restore, self.name)
+        without = others_extensions(programs.address, programs.password_path)
+        wanted = for_census(contents_of(programs, restore, self.name), without=without)
         with scratch_database(programs.address, programs.password_path, purpose=f"the scratch restore of {self.name}") as scratch:
-            _restore_into(programs, restore, scratch, self.name, use_list=for_census(contents))
+            _restore_into(programs, restore, scratch, self.name, use_list=wanted)
             with PostgresDatabase(scratch, programs.password_path).reading() as reader:
                 yield reader
 
@@ -161,12 +162,13 @@ def contents_of(programs: PostgresPrograms, restore: str, path: str) -> str:
 def restore_to_scratch(programs: PostgresPrograms, path: str, database: str) -> Address:
     """Restore all of a dump into a scratch database that stays; replace an earlier one of that name."""
     restore = restorer(programs)
-    contents_of(programs, restore, path)
+    without = others_extensions(programs.address, programs.password_path)
+    wanted = for_scratch(contents_of(programs, restore, path), without=without)
     drop_scratch(programs.address, programs.password_path, database)
     create_scratch(programs.address, programs.password_path, database)
     scratch = address_of_scratch(programs.address, database)
     try:
-        _restore_into(programs, restore, scratch, path)
+        _restore_into(programs, restore, scratch, path, use_list=wanted)
     except BaseException:
         with contextlib.suppress(StoreError):
             drop_scratch(programs.address, programs.password_path, database)
@@ -174,7 +176,7 @@ def restore_to_scratch(programs: PostgresPrograms, path: str, database: str) -> 
     return scratch
 
 
-def _restore_into(programs: PostgresPrograms, restore: str, scratch: Address, path: str, *, use_list: str | None = None) -> None:
+def _restore_into(programs: PostgresPrograms, restore: str, scratch: Address, path: str, *, use_list: str) -> None:
     # What belongs to whom, and who may read it, is the real database's.
     options = [*_AS_IT_IS, "--exit-on-error", "--no-comments", "--no-publications", "--no-subscriptions", "--no-security-labels"]
     code, unused_output, errors = programs.call(restore, *options, "--no-tablespaces", path, url=scratch.url, use_list=use_list)

@@ -35,6 +35,8 @@ _COPY = re.compile(rb"COPY .* FROM stdin;\n")
 _END_OF_COPY = b"\\.\n"
 _OF_THE_SCRIPT = (b"BEGIN;\n", b"COMMIT;\n")
 _EXTENSIONS = "SELECT extname FROM pg_extension"
+# Ours are made anew; others' stay, and cover the tables that are made again if they are for all.
+_PUBLICATIONS = "SELECT pubname FROM pg_publication WHERE NOT pg_has_role(pubowner, 'USAGE')"
 _SCHEMAS = "SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_'"
 _TABLES = """
 SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -66,6 +68,7 @@ def put_back(database: PostgresDatabase, programs: PostgresPrograms, path: str) 
             contents,
             extensions=[name for (name,) in connection.execute(_EXTENSIONS)],
             schemas=[name for (name,) in connection.execute(_SCHEMAS)],
+            publications=[name for (name,) in connection.execute(_PUBLICATIONS)],
         )
         before, after = (_script(programs, restore, path, wanted, section) for section in ("pre-data", "post-data"))
         _drop(connection, programs, after.drops + before.drops)

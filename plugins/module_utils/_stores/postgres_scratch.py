@@ -31,6 +31,18 @@ _DROP_TRIES = 50
 _DROP_TURN_S = 0.1
 _NOTE = "a scratch copy made by servos.ops; it may be dropped"
 # The same text compares and sorts in the same way; a limit or setting of the database may decide how a name is found.
+# What this role may not make, and nothing else in the database needs: not even a scratch copy does.
+_OTHERS_EXTENSIONS = """
+WITH members AS (SELECT refobjid AS extension, classid, objid FROM pg_depend WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e')
+SELECT e.extname FROM pg_extension e JOIN pg_available_extension_versions v ON v.name = e.extname AND v.version = e.extversion
+WHERE v.superuser AND NOT coalesce((to_jsonb(v) ->> 'trusted')::bool, false) AND e.extconfig IS NULL
+AND NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
+AND NOT EXISTS (
+  SELECT FROM members m JOIN pg_depend d ON d.refclassid = m.classid AND d.refobjid = m.objid
+  WHERE m.extension = e.oid AND d.deptype = 'n' AND NOT EXISTS (
+    SELECT FROM pg_depend o WHERE o.classid = d.classid AND o.objid = d.objid AND (
+      o.deptype = 'e' OR o.deptype IN ('i', 'a') AND (o.refclassid, o.refobjid) IN (SELECT classid, objid FROM members))))
+"""
 _CREATE = """
 SELECT format('CREATE DATABASE %%I TEMPLATE template0 ENCODING %%L LC_COLLATE %%L LC_CTYPE %%L', %(name)s::text,
 pg_encoding_to_char(encoding), datcollate, datctype), current_setting('search_path'), current_user, rolsuper OR rolcreatedb
@@ -105,6 +117,13 @@ def create_scratch(address: Address, password_path: str | None, database: str) -
             connection.execute(f"ALTER DATABASE {quoted(database)} SET search_path = {path}")
 
 
+def others_extensions(address: Address, password_path: str | None) -> list[str]:
+    """List the extensions that only a superuser can make, which this role is not, and on which nothing else in the database rests."""
+    connection = connect(address, password_path)
+    with contextlib.closing(connection), translated(address):
+        return [name for (name,) in connection.execute(_OTHERS_EXTENSIONS).fetchall()]
+
+
 def has_scratch(address: Address, password_path: str | None, database: str) -> bool:
     """Tell whether there is a database of that name."""
     connection = connect(address, password_path)
@@ -147,4 +166,4 @@ def _drop_left(address: Address, password_path: str | None) -> None:
                 connection.execute(f"DROP DATABASE {quoted(name)}")
 
 
-__all__ = ("address_of_scratch", "create_scratch", "drop_scratch", "has_scratch", "named_scratch", "scratch_database")
+__all__ = ("address_of_scratch", "create_scratch", "drop_scratch", "has_scratch", "named_scratch", "others_extensions", "scratch_database")
