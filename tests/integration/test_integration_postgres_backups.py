@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psycopg
 import pytest
 from ansible_collections.servos.ops.plugins.module_utils._stores import postgres_programs, postgres_replace, postgres_scratch
 from evidence import leaks
@@ -137,6 +138,23 @@ def test_an_extension_on_which_a_table_rests_is_asked_for(site: PostgresSite) ->
     refused = site.backup()
     assert refused.failed
     assert 'permission denied to create extension "pageinspect"' in refused.msg
+
+
+def test_nobody_else_enters_a_scratch_database(site: PostgresSite) -> None:
+    """Its functions come without their grants; one that acts as its owner would tell anybody what that may read."""
+    other = f"{site.role}_other"
+    with site.cluster.connect() as connection:
+        connection.execute(f"CREATE ROLE {other} LOGIN PASSWORD 'other'")
+    try:
+        assert not site.backup().failed
+        assert not site.backup(state="restored", target="mine").failed
+        (scratch,) = site.scratches()
+        with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
+            psycopg.connect(host="127.0.0.1", port=site.cluster.port, user=other, password="other", dbname=scratch)
+        assert site.opens(OLD, database=scratch) == 20
+    finally:
+        with site.cluster.connect() as connection:
+            connection.execute(f"DROP ROLE {other}")
 
 
 def test_rehearsed_in_a_scratch_database_that_is_dropped(site: PostgresSite) -> None:

@@ -44,7 +44,7 @@ AND NOT EXISTS (
       o.deptype = 'e' OR o.deptype IN ('i', 'a') AND (o.refclassid, o.refobjid) IN (SELECT classid, objid FROM members))))
 """
 _CREATE = """
-SELECT format('CREATE DATABASE %%I TEMPLATE template0 ENCODING %%L LC_COLLATE %%L LC_CTYPE %%L', %(name)s::text,
+SELECT format('CREATE DATABASE %%I ALLOW_CONNECTIONS false TEMPLATE template0 ENCODING %%L LC_COLLATE %%L LC_CTYPE %%L', %(name)s::text,
 pg_encoding_to_char(encoding), datcollate, datctype), current_setting('search_path'), current_user, rolsuper OR rolcreatedb
 FROM pg_database, pg_roles WHERE datname = current_database() AND rolname = current_user
 """
@@ -112,6 +112,9 @@ def create_scratch(address: Address, password_path: str | None, database: str) -
         with_provider = " LOCALE_PROVIDER libc" if connection.info.server_version >= _PROVIDERS_SINCE else ""
         connection.execute(statement + with_provider)
         connection.execute(f"COMMENT ON DATABASE {quoted(database)} IS '{_NOTE}'")
+        # Its functions come without their grants: whoever may enter could call those that act as their owner.
+        connection.execute(f"REVOKE ALL ON DATABASE {quoted(database)} FROM PUBLIC")
+        connection.execute(f"ALTER DATABASE {quoted(database)} ALLOW_CONNECTIONS true")
         connection.execute(f"ALTER DATABASE {quoted(database)} SET synchronous_commit = off")
         if path:
             connection.execute(f"ALTER DATABASE {quoted(database)} SET search_path = {path}")
