@@ -22,7 +22,7 @@ from watched_plays import Play, inventory_file, is_listed, locked, play_of, sock
 
 LINE = "control: waiting for the database's lock: "
 # What differs between any two runs.
-_OF_THE_RUN = {"duration_s", "values_per_s", "window_s", "invocation"}
+_OF_THE_RUN = {"duration_s", "values_per_s", "window_s", "timeline", "invocation"}
 
 
 def to_new(servos: Servos) -> dict[str, Any]:
@@ -52,6 +52,7 @@ def test_the_result_and_what_lies_about_are_those_of_a_silent_run(quiet: Servos,
     silent = Play(other, "servos_key_rotate", "-e", "servos_progress=false", **to_new(other)).wait()
     known = {name: value for name, value in watched.items() if name not in _OF_THE_RUN}
     assert known == {name: value for name, value in silent.items() if name not in _OF_THE_RUN}
+    assert [step["what"] for step in watched["timeline"]] == [step["what"] for step in silent["timeline"]]
     assert sorted(path.relative_to(quiet.folder) for path in quiet.folder.rglob("*")) == sorted(
         path.relative_to(other.folder) for path in other.folder.rglob("*")
     )
