@@ -253,5 +253,3 @@ def test_nothing_is_written(servos: Servos, public: Path) -> None:
     assert state() == before
     with sqlite3.connect(servos.database) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-
-
