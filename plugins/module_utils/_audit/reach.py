@@ -17,7 +17,7 @@ import typing as t
 from .findings import CRITICAL, HIGH, MEDIUM, Ledger
 
 _WEAK = {"trust": "lets everybody in without a password", "password": "takes the password in clear", "md5": "takes md5 hashes of passwords"}
-_WIDE_ADDRESSES = 65536
+_WIDE_BITS = 16
 _MOST_NAMED = 5
 
 
@@ -84,7 +84,7 @@ def is_wide(address: str, netmask: str) -> bool:
         ones = bin(int(ipaddress.ip_address(netmask))).count("1") if netmask else host.max_prefixlen
     except ValueError:
         return False
-    return 2 ** (host.max_prefixlen - ones) > _WIDE_ADDRESSES
+    return host.max_prefixlen - ones > _WIDE_BITS
 
 
 __all__ = ("HbaRule", "is_loopback", "is_wide", "judge_certificate", "judge_listening", "judge_rules")
