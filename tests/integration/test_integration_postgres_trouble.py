@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import tempfile
@@ -50,6 +51,29 @@ def test_a_server_that_crashes_in_the_middle(site: PostgresSite, cluster: Cluste
     done = rotate(site)
     assert not done.failed, done.msg
     assert_rotated(site)
+
+
+def test_both_ends_learn_in_minutes_that_the_other_vanished(site: PostgresSite) -> None:
+    """As the kernel's own timers of their sockets tell. Source: proc(5), /proc/net/tcp: timer 02 is keepalive, then when, in ticks."""
+    other = site.connect()
+    other.autocommit = False
+    other.execute("LOCK TABLE accounts")
+    run = site.begin("servos_key_rotate", until="swapped", lock_timeout=30.0)
+    wait_until(lambda: waits_for_a_lock(site))
+    query = "SELECT client_port FROM pg_stat_activity WHERE datname = %s AND application_name = 'servos.ops'"
+    ends = {f"{port:04X}" for (port,) in site.sql(query, site.database)}
+
+    def timers() -> list[float]:
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        ours = [row[5].split(":") for row in rows if ends & {row[1].rpartition(":")[2], row[2].rpartition(":")[2]} and row[3] == "01"]
+        return [int(when, 16) / os.sysconf("SC_CLK_TCK") for kind, when in ours if kind == "02"]
+
+    wait_until(lambda: len(timers()) == 2 * len(ends))  # what was sent last has been acknowledged
+    found = timers()
+    other.rollback()
+    other.close()
+    assert not run.wait().failed
+    assert max(found) <= 60
 
 
 def test_a_server_that_crashes_between_two_batches(site: PostgresSite, cluster: Cluster) -> None:

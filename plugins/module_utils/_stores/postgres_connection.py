@@ -21,6 +21,9 @@ from .postgres_url import Address
 
 _MINIMUM_SERVER = 120000  # joins by the row's place, which a rewrap lives on, are quick from 12 on
 _CONNECT_TIMEOUT_S = 10
+# Where the other end vanished (a power cut, a firewall) each side learns it in two minutes: by default it is hours, in which the
+# server would hold our locks against the next run.
+_KEPT_ALIVE = {"keepalives_idle": "60", "keepalives_interval": "10", "keepalives_count": "6"}
 _TID_OID = 27
 _LOST = ("08", "57P01", "57P02", "57P03")
 # Rows that a policy hides end a read instead of being passed over.
@@ -28,8 +31,9 @@ _SESSION = (
     "SET client_encoding = 'UTF8'; SET row_security = off; SET client_min_messages = error; SET default_transaction_deferrable = off"
 )
 # No limit of the role's ends a long transaction half-way, or a session that waits; some came with PostgreSQL 14 and 17.
-_NO_LIMITS = """SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN
-('statement_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout')"""
+_NO_LIMITS = f"""SELECT set_config(name, value, false) FROM pg_settings JOIN (VALUES ('statement_timeout', '0'),
+('transaction_timeout', '0'), ('idle_in_transaction_session_timeout', '0'), ('idle_session_timeout', '0'),
+{", ".join(f"('tcp_{name}', '{value}')" for name, value in _KEPT_ALIVE.items())}) AS wanted (name, value) USING (name)"""
 _BEFORE_LOGIN = (
     ("password authentication failed", "see to user and password (the URL's user, database_password_file, ~/.pgpass)"),
     ("no password supplied", "name a file with the password on the managed host (database_password_file), or use ~/.pgpass there"),
@@ -74,10 +78,12 @@ def connect(address: Address, password_path: str | None, *, lock_timeout_s: floa
         StoreError: no server, a pooler, refused, too old, or text of no known encoding; nothing was changed.
     """
     library = driver()
-    password = {"password": password_of(password_path)} if password_path else {}
+    given = {name: value for name, value in _KEPT_ALIVE.items() if f"{name}=" not in address.url}
+    if password_path:
+        given["password"] = password_of(password_path)
     try:
         connection = library.connect(
-            address.url, autocommit=autocommit, connect_timeout=_CONNECT_TIMEOUT_S, application_name="servos.ops", **password
+            address.url, autocommit=autocommit, connect_timeout=_CONNECT_TIMEOUT_S, application_name="servos.ops", **given
         )
     except library.Error as error:
         raise _refused_login(address, error) from None
