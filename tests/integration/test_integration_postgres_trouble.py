@@ -53,6 +53,17 @@ def test_a_server_that_crashes_in_the_middle(site: PostgresSite, cluster: Cluste
     assert_rotated(site)
 
 
+def test_dead_rows_that_a_crashed_server_has_forgotten_are_vacuumed(site: PostgresSite, cluster: Cluster) -> None:
+    assert not rotate(site, scrub=False).failed
+    cluster.stop("immediate")  # which loses what it has counted
+    cluster.start()
+    done = rotate(site)
+    assert (done.failed, done["scrub"]["vacuumed"]) == (False, True), done.msg
+    with cluster.connect(site.database) as connection:
+        connection.execute("CREATE EXTENSION pgstattuple")
+        assert connection.execute("SELECT dead_tuple_count FROM pgstattuple('accounts')").fetchone() == (0,)
+
+
 def test_both_ends_learn_in_minutes_that_the_other_vanished(site: PostgresSite) -> None:
     """As the kernel's own timers of their sockets tell. Source: proc(5), /proc/net/tcp: timer 02 is keepalive, then when, in ticks."""
     other = site.connect()

@@ -36,9 +36,11 @@ WHERE l.locktype = 'advisory' AND l.classid = %s AND l.objid = %s AND l.granted
 AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 _MARK = "SELECT extract(epoch FROM pg_postmaster_start_time())::text, oid::text FROM pg_database WHERE datname = current_database()"
+# A server that crashed, or counts nothing (track_counts), knows of no rows at all where there are some.
 _DIRTY = """
 SELECT n.nspname, c.relname, pg_has_role(c.relowner, 'USAGE') FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-JOIN pg_stat_user_tables s ON s.relid = c.oid WHERE c.relkind = 'r' AND s.n_dead_tup > 0 ORDER BY 1, 2
+JOIN pg_stat_user_tables s ON s.relid = c.oid WHERE c.relkind = 'r'
+AND (s.n_dead_tup > 0 OR s.n_live_tup = 0 AND pg_relation_size(c.oid) > 0) ORDER BY 1, 2
 """
 _PROMISED = "SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'"
 _VIEWS = "SELECT schemaname || '.' || matviewname FROM pg_matviews WHERE ispopulated ORDER BY 1"
