@@ -10,6 +10,7 @@ from ansible_collections.servos.ops.plugins.module_utils._stores.postgres_conten
     database_in,
     for_census,
     for_replacement,
+    for_scratch,
     has_table,
 )
 
@@ -48,6 +49,20 @@ def test_the_database_is_named():
 
 def test_a_census_needs_tables_rows_and_primary_keys():
     assert numbers(for_census(LISTED)) == [6, 2, 7, 216, 217, 3390, 3391, 3250]
+
+
+@pytest.mark.parametrize(
+    ("without", "left_out"), [((), []), (("citext",), [2]), (("cite", "citext2"), [7])], ids=["none", "one", "names that begin alike"]
+)
+def test_a_scratch_copy_is_made_without_some_extensions(without, left_out):
+    kept = numbers(for_scratch(LISTED, without=without))
+    assert kept == [number for number in numbers(for_scratch(LISTED)) if number not in left_out]
+
+
+def test_what_is_for_a_superuser_is_not_copied_and_others_publications_stay():
+    listed = "9; 3466 16700 EVENT TRIGGER - tells admin\n10; 6104 16701 PUBLICATION - every admin\n11; 6104 16702 PUBLICATION - ours act\n"
+    assert numbers(for_scratch(listed)) == [10, 11]
+    assert numbers(for_replacement(listed, extensions=(), schemas=(), publications=("every",))) == [9, 11]
 
 
 @pytest.mark.parametrize(
