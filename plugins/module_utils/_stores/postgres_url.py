@@ -60,6 +60,12 @@ def address_of(url: str) -> Address:
             "it out of the URL (database), put it into a file on the managed host, and name that (database_password_file), or use "
             "~/.pgpass or a service there"
         )
+    # A slash or question mark in a password ends what libpq takes for host and port.
+    if _has_odd_port(hosts) or (":" in authority and "@" in database):
+        raise StoreError(
+            "what follows a colon in the database URL is no port, which is a number; nothing was sent; "
+            f"{_HOW}, and put a password into a file on the managed host (database_password_file)"
+        )
     if not database and not options.get("dbname") and not options.get("service"):
         raise StoreError(f"the database URL names no database; {_HOW}")
     if "sslmode" not in options and "service" not in options and not _is_near(hosts, options):
@@ -88,6 +94,11 @@ def _is_near(hosts: str, options: t.Mapping[str, str]) -> bool:
     """Tell whether nothing leaves this host: sockets and loopback addresses only."""
     given = options.get("hostaddr") or options.get("host") or hosts
     return all(_is_socket(name) or is_loopback(name) for name in map(_host_alone, given.split(",")))
+
+
+def _has_odd_port(hosts: str) -> bool:
+    ports = (host.rpartition("]")[2].partition(":")[2] for host in hosts.split(","))
+    return any(port and not port.isdigit() for port in ports)
 
 
 def _host_alone(host: str) -> str:

@@ -58,6 +58,9 @@ def test_options_survive():
         "postgresql://act@h/act?password=hunter2",
         "postgresql://act@h/act?sslkey=/k&sslpassword=hunter2",
         "postgresql://act:hun@ter2@h/act",
+        "postgresql://act:hun/ter2@h/act",
+        "postgresql://act:hun/x?y=ter2@h/act",
+        "postgresql://act:12/34ter2@h/act",
     ],
 )
 def test_a_password_is_refused_and_not_repeated(url):
