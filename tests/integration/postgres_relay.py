@@ -18,13 +18,14 @@ class Relay:
 
     C(cut_at) breaks all connections at that entry (from 1 on), C(cut_text) at the first that holds it; before it reaches the server,
     or after it did and before anything of the answer comes back. C(stays_down) breaks whatever comes after. C(is_pooler) lets it name
-    a process of its own to who connects, as PgBouncer does.
+    a process of its own to who connects, as PgBouncer does. C(down_text) breaks each later connection that sends it.
     """
 
     def __init__(self, port: int) -> None:
         self._target = port
         self.statements: list[bytes] = []
         self.cut_at, self.cut_text, self.is_after, self.stays_down = 0, b"", False, False
+        self.down_text = b""
         self.was_cut = self.is_pooler = False
         self._lock = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -56,6 +57,7 @@ class Relay:
                 with self._lock:
                     self.statements.append(piece)
                     cut = not self.was_cut and (len(self.statements) == self.cut_at or bool(self.cut_text and self.cut_text in piece))
+                    cut = cut or (self.was_cut and bool(self.down_text and self.down_text in piece))
                     self.was_cut = self.was_cut or cut
                 if cut and self.is_after:
                     client.shutdown(socket.SHUT_WR)  # nothing of the answer comes back

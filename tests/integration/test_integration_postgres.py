@@ -16,12 +16,13 @@ from typing import Any
 
 import psycopg
 import pytest
-from installations import OLD, OTHER, assert_refused, seal, unseal
+from installations import OLD, OTHER, assert_refused, b64, seal, unseal
 from module_runs import Outcome
 from ports import free_port
 from postgres_fixtures import assert_rotated, assert_untouched, cluster, make_site, new_key, rotate, site
 from postgres_relay import Relay
 from postgres_servers import SUPERUSER, SUPERUSER_PASSWORD, Cluster, running_cluster
+from postgres_servos import make_on_postgres
 from postgres_site import PostgresSite
 from servers import write
 
@@ -343,6 +344,36 @@ def test_a_commit_whose_answer_is_lost(site: PostgresSite, relay: Relay, is_afte
     assert site.opens(OLD) == (0 if is_after else 20)
     assert not rotate(site).failed
     assert_rotated(site)
+
+
+def test_a_server_that_is_lost_again_before_it_has_told(site: PostgresSite, relay: Relay) -> None:
+    relay.cut_text, relay.is_after, relay.down_text = b"COMMIT", True, b"txid_status"
+    done = through(relay, site)
+    assert_refused(done, "cannot be seen now", "either all values", "run the same command again")
+    assert "nothing was changed" not in done.msg
+    assert site.opens(OLD) == 0
+    assert not rotate(site).failed
+    assert_rotated(site)
+
+
+def test_a_service_does_not_start_on_a_key_that_nobody_knows_to_be_right(
+    template: Path, cluster: Cluster, relay: Relay, tmp_path: Path
+) -> None:
+    """The commit happened, its answer is lost, and the server stays away: the old key would not open anything."""
+    servos = make_on_postgres(tmp_path / "hosts", template, cluster, b64(OLD), names=("web1",))["web1"]
+    try:
+        assert not servos.stage().failed
+        relay.cut_text, relay.is_after, relay.stays_down = b"COMMIT", True, True
+        done = servos.rotate(database=servos.server_url.replace(f":{cluster.port}/", f":{relay.port}/"))
+        assert relay.was_cut
+        assert_refused(done, "cannot be seen now", "nothing is lost", "run again")
+        assert "started again on its old key" not in done.msg
+        assert servos.pid() is None
+        assert not servos.rotate().failed
+        assert servos.process_key_text() == servos.env_text() != b64(OLD)
+        servos.assert_all_under(servos.env_text(), b64(OLD))
+    finally:
+        servos.tear_down()
 
 
 __all__ = ("cluster", "make_site", "site")  # fixtures that are made elsewhere

@@ -6,8 +6,8 @@
 
 """The window in which the service does not answer: from its stop to its start on the new key.
 
-Whatever goes wrong before the commit, the service is started as it was. Whatever goes wrong after it, data, env file and
-process are brought back under the key that they were under.
+Whatever goes wrong before the commit, the service is started as it was. Whatever goes wrong after it, or where nobody knows
+whether it happened, data, env file and process are brought back under the key that they were under.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 import time
 import typing as t
 
-from .._errors import ServiceError, ServosError, StoreError
+from .._errors import ServiceError, ServosError, StoreError, UnknownCommitError
 from .._keys.material import MasterKey
 from .._system.services import Service
 from .data_step import rewrap_data
@@ -75,7 +75,7 @@ class Window:
             known = error if isinstance(error, ServosError) else ServosError(f"unexpected {type(error).__name__}")
             if is_online and service is not None:
                 told = self._undone(known, service, before, origin)
-            elif not is_committed and not self._may_be_partly_committed:
+            elif not is_committed and not self._may_be_partly_committed and not isinstance(error, UnknownCommitError):
                 told = self._started_again(known, service if was_running else None)
             elif service is not None and options.until == "activated":
                 told = self._undone(known, service, before, origin)

@@ -193,11 +193,11 @@ class PostgresDatabase:
             time.sleep(turn * _TURN_S)
             try:
                 connection = connect(self.address, self.password_path)
-            except StoreError as error:
+                with contextlib.closing(connection), translated(self.address):
+                    fate = connection.execute("SELECT txid_status(%s)", (number,)).fetchone()
+            except StoreError as error:  # a question that failed says nothing of the commit
                 reason = str(error).split(";", maxsplit=1)[0]
                 continue
-            with contextlib.closing(connection), translated(self.address):
-                fate = connection.execute("SELECT txid_status(%s)", (number,)).fetchone()
             if fate == ("committed",):
                 return
             if fate == ("aborted",):
