@@ -11,6 +11,8 @@ from __future__ import annotations
 import stat
 import typing as t
 
+from .._system.descriptor_facts import DescriptorFacts
+
 _MEMORY = {(1, 1): "/dev/mem", (1, 2): "/dev/kmem", (1, 4): "/dev/port"}
 _ENGINE_SOCKETS = ("docker.sock", "podman.sock", "containerd.sock", "crio.sock")
 _WRITES, _ACCESS = (0o1, 0o2), 0o3  # O_WRONLY and O_RDWR, O_ACCMODE
@@ -28,18 +30,6 @@ KINDS = (
     "block_device",
     "foreign_file",
 )
-
-
-class Opened(t.NamedTuple):
-    """One open descriptor: what it leads to, in the kernel's words, and the facts of stat(2) and of fdinfo."""
-
-    number: int
-    target: str
-    mode: int
-    uid: int
-    gid: int
-    device: tuple[int, int]
-    flags: int
 
 
 class Owner(t.NamedTuple):
@@ -61,7 +51,7 @@ class Privileged(t.NamedTuple):
         return {"descriptor": self.number, "kind": self.kind, "target": self.target}
 
 
-def classify(opened: Opened, *, sockets: t.Mapping[int, str], peers: t.Mapping[int, str], owner: Owner) -> Privileged | None:
+def classify(opened: DescriptorFacts, *, sockets: t.Mapping[int, str], peers: t.Mapping[int, str], owner: Owner) -> Privileged | None:
     """Say what right a descriptor is, or None.
 
     Args:
@@ -83,7 +73,7 @@ def classify(opened: Opened, *, sockets: t.Mapping[int, str], peers: t.Mapping[i
     return Privileged(opened.number, kind, opened.target) if kind else None
 
 
-def _kind_of_file(opened: Opened, owner: Owner) -> str | None:
+def _kind_of_file(opened: DescriptorFacts, owner: Owner) -> str | None:
     if stat.S_ISBLK(opened.mode):
         return "block_device"
     if stat.S_ISCHR(opened.mode) and opened.device in _MEMORY:
@@ -93,7 +83,7 @@ def _kind_of_file(opened: Opened, owner: Owner) -> str | None:
     return None if _could_open(opened, owner) else "foreign_file"
 
 
-def _could_open(opened: Opened, owner: Owner) -> bool:
+def _could_open(opened: DescriptorFacts, owner: Owner) -> bool:
     """Tell whether the mode lets the owner open it the way it is open. Directories above it are not asked."""
     access = opened.flags & _ACCESS
     wanted = (0 if access == 1 else 0o4) | (0o2 if access in _WRITES else 0)
@@ -128,4 +118,4 @@ def privileged_sockets(tables: t.Mapping[str, str]) -> dict[int, str]:
     return found
 
 
-__all__ = ("KINDS", "TABLES", "Opened", "Owner", "Privileged", "classify", "privileged_sockets")
+__all__ = ("KINDS", "TABLES", "Owner", "Privileged", "classify", "privileged_sockets")

@@ -27,7 +27,7 @@ from .._system.services import Runner
 from .._system.unix_peers import unix_peers
 from .capabilities import wanted_capabilities
 from .credentials import Credentials, parse_status
-from .descriptors import KINDS, TABLES, Opened, Owner, Privileged, classify, privileged_sockets
+from .descriptors import KINDS, TABLES, Owner, Privileged, classify, privileged_sockets
 from .policy import Deviation, Policy, descriptor_deviations, deviations_of, missing_names
 from .unit import PROPERTIES, UnitState, parse_unit, parse_version, unit_deviations
 
@@ -193,7 +193,7 @@ def _privileged(pid: int, policy: Policy) -> list[Privileged]:
     sockets, peers = privileged_sockets(socket_tables(pid, TABLES)), unix_peers()
     gids = policy.supplementary_gids | ({policy.gid} if policy.gid is not None else set())
     owner = Owner(-1 if policy.uid is None else policy.uid, frozenset(gids))
-    each = (classify(Opened(*facts), sockets=sockets, peers=peers, owner=owner) for facts in open_descriptors(pid))
+    each = (classify(facts, sockets=sockets, peers=peers, owner=owner) for facts in open_descriptors(pid))
     return [found for found in each if found is not None]
 
 

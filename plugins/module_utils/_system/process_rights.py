@@ -13,19 +13,9 @@ import os
 import pwd
 import typing as t
 
+from .descriptor_facts import DescriptorFacts
+
 _NAME_LENGTH = 15  # TASK_COMM_LEN less the end
-
-
-class DescriptorFacts(t.NamedTuple):
-    """One open descriptor, as the kernel shows it."""
-
-    number: int
-    target: str
-    mode: int
-    uid: int
-    gid: int
-    device: tuple[int, int]
-    flags: int
 
 
 def thread_statuses(pid: int) -> dict[int, str]:
@@ -162,7 +152,6 @@ def group_names(gids: t.Iterable[int]) -> dict[int, str]:
 
 
 __all__ = (
-    "DescriptorFacts",
     "gid_of",
     "group_names",
     "last_capability",

@@ -9,7 +9,8 @@ from __future__ import annotations
 import stat
 
 import pytest
-from ansible_collections.servos.ops.plugins.module_utils._agents.descriptors import Opened, Owner, classify, privileged_sockets
+from ansible_collections.servos.ops.plugins.module_utils._agents.descriptors import Owner, classify, privileged_sockets
+from ansible_collections.servos.ops.plugins.module_utils._system.descriptor_facts import DescriptorFacts
 
 OWNER = Owner(999, frozenset([999, 4]))
 READ, WRITE, BOTH, PATH = 0o100000, 0o100001, 0o100002, 0o12100000
@@ -17,7 +18,7 @@ FILE, DIRECTORY, CHARACTER, BLOCK = stat.S_IFREG, stat.S_IFDIR, stat.S_IFCHR, st
 
 
 def opened(target, mode=FILE | 0o644, uid=0, gid=0, device=(0, 0), flags=READ):
-    return Opened(7, target, mode, uid, gid, device, flags)
+    return DescriptorFacts(7, target, mode, uid, gid, device, flags)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +59,7 @@ def opened(target, mode=FILE | 0o644, uid=0, gid=0, device=(0, 0), flags=READ):
         (opened("/", mode=DIRECTORY | 0o755), None),
         (opened("/tmp/gone (deleted)", mode=FILE | 0o600, uid=0), "foreign_file"),
     ],
-    ids=lambda value: f"{value.target} {value.mode:o} {value.flags:o}" if isinstance(value, Opened) else str(value),
+    ids=lambda value: f"{value.target} {value.mode:o} {value.flags:o}" if isinstance(value, DescriptorFacts) else str(value),
 )
 def test_a_descriptor_is_a_right_or_none(what, kind):
     sockets = {11: "raw_socket", 12: "packet_socket", 13: "netlink_socket"}
