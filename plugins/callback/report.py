@@ -88,8 +88,7 @@ class CallbackModule(CallbackBase):
         if self._recorder is None or self._directory:
             return
         manager = play.get_variable_manager()
-        for host in self._hosts_of(play, manager)[:1] or [None]:
-            self._directory = self._directory_for(play, manager, host)
+        self._directory = self._directory_for(play, manager, next(iter(self._hosts_of(play, manager)), None))
         if self._directory:
             self._require_writable(self._directory)
 

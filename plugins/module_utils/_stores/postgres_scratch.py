@@ -30,7 +30,6 @@ _PROVIDERS_SINCE = 150000
 _DROP_TRIES = 50
 _DROP_TURN_S = 0.1
 _NOTE = "a scratch copy made by servos.ops; it may be dropped"
-# The same text compares and sorts in the same way; a limit or setting of the database may decide how a name is found.
 # What this role may not make, and nothing else in the database needs: not even a scratch copy does.
 _OTHERS_EXTENSIONS = """
 WITH members AS (SELECT refobjid AS extension, classid, objid FROM pg_depend WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e')
@@ -43,6 +42,7 @@ AND NOT EXISTS (
     SELECT FROM pg_depend o WHERE o.classid = d.classid AND o.objid = d.objid AND (
       o.deptype = 'e' OR o.deptype IN ('i', 'a') AND (o.refclassid, o.refobjid) IN (SELECT classid, objid FROM members))))
 """
+# The same text compares and sorts in the same way; a limit or setting of the database may decide how a name is found.
 _CREATE = """
 SELECT format('CREATE DATABASE %%I ALLOW_CONNECTIONS false TEMPLATE template0 ENCODING %%L LC_COLLATE %%L LC_CTYPE %%L', %(name)s::text,
 pg_encoding_to_char(encoding), datcollate, datctype), current_setting('search_path'), current_user, rolsuper OR rolcreatedb
