@@ -163,6 +163,8 @@ def _of_agent(result: t.Mapping[str, t.Any]) -> t.Iterator[tuple[str, str]]:
 
 
 def _of_host_keys(result: t.Mapping[str, t.Any]) -> t.Iterator[tuple[str, str]]:
+    if result.get("failed") and not isinstance(result.get("hosts"), list):
+        yield "the pins", "they could not be looked at"
     for one in result.get("hosts") or []:
         if isinstance(one, dict) and one.get("error"):
             yield f"{one.get('host')}:{one.get('port')}", f"its key is {one.get('status')}"

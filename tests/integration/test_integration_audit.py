@@ -162,7 +162,7 @@ PLANTED: dict[str, tuple[Callable[[Servos, Path], dict[str, Any]], str, str]] = 
     "setup token": (setup_token, "setup_token_left", "high"),
     "clear": (api_in_clear, "api_plain_http", "high"),
     "no TLS": (api_without_tls, "api_certificate", "high"),
-    "no database": (no_database, "could_not_look", "medium"),
+    "no database": (no_database, "could_not_look", "high"),
 }
 
 

@@ -24,9 +24,9 @@ class Shown(t.NamedTuple):
 
 def certificate_of(url: str, *, ca_path: str | None, timeout_s: float) -> Shown:
     """Connect, and look; nothing is asked of the server."""
-    parts = urllib.parse.urlsplit(url)
-    host, port = parts.hostname or "", parts.port or 443
     try:
+        parts = urllib.parse.urlsplit(url)
+        host, port = parts.hostname or "", parts.port or 443
         context = ssl.create_default_context(cafile=ca_path or None)
         with socket.create_connection((host, port), timeout=timeout_s) as plain, context.wrap_socket(plain, server_hostname=host) as secure:
             shown = secure.getpeercert() or {}

@@ -13,7 +13,6 @@ twice, no proxy is asked, TLS is verified, and plain HTTP goes to this host only
 from __future__ import annotations
 
 import http.client
-import ipaddress
 import json
 import re
 import socket
@@ -22,6 +21,7 @@ import typing as t
 import urllib.parse
 
 from .._errors import ApiError, NoAnswerYetError, UnknownOutcomeError
+from .._system.addresses import is_loopback
 
 _BODY_LIMIT_BYTES = 1024 * 1024
 _PIECE_BYTES = 256 * 1024
@@ -88,7 +88,7 @@ def request(
     where = f"{parts.scheme}://{parts.netloc}"
     if parts.scheme not in ("http", "https") or not host:
         raise ApiError("the API URL must start with https:// (or http:// for this host)")
-    if parts.scheme == "http" and not _is_loopback(host):
+    if parts.scheme == "http" and not is_loopback(host):
         raise ApiError(f"{where} is plain HTTP to another host, and master keys would cross the network in clear; use https")
     if token is not None and not _TOKEN.match(token):
         raise ApiError(f"the token for {where} is not one word of letters, digits and . _ ~ + / : | -; nothing was sent; correct its file")
@@ -148,15 +148,6 @@ def _connection(
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return http.client.HTTPSConnection(host, parts.port, timeout=timeout_s, context=context)
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _answer(reply: http.client.HTTPResponse, raw: bytes) -> Answer:

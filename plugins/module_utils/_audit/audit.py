@@ -14,9 +14,10 @@ from __future__ import annotations
 import datetime
 import os
 import typing as t
+import urllib.parse
 
 from .._apps.certificate import certificate_of
-from .._errors import ServosError
+from .._errors import ApiError, ServosError
 from .._rotation.backups import backups_by_key
 from .._rotation.due import judge_due
 from .._rotation.installation import Installation
@@ -24,14 +25,20 @@ from .._rotation.observe import Observation, observe
 from .._stores.postgres_reach import reach_of
 from .._stores.postgres_url import SCHEMES, address_of
 from .._stores.urls import path_of
-from .._system.exposure import rights_of, search_readable
+from .._system.addresses import is_loopback
+from .._system.exposure import names_in, rights_of, search_readable
 from .findings import Ledger
 from .keys_and_data import judge_backups, judge_data, judge_keys
-from .reach import HbaRule, is_loopback, judge_certificate, judge_listening, judge_rules
+from .reach import HbaRule, judge_certificate, judge_listening, judge_rules
 from .rights import Rights, judge_database_file, judge_env_file, judge_private
 
 _PARTIAL = ".partial"
 _MOST_NAMED = 5
+_OF_THE_OBSERVATION = (
+    "key_doubtful", "key_old", "previous_key_kept", "process_key_differs", "process_forgotten", "values_foreign", "values_elsewhere",
+    "rotation_unfinished", "values_undeclared", "canary_missing", "backup_missing", "backup_unreadable", "backup_expired", "backup_mode",
+    "leftover_file", "key_in_file",
+)  # fmt: skip
 _SHORTEST_SEARCHED = 8  # what is shorter is found by chance
 
 
@@ -54,7 +61,6 @@ class Wanted(t.NamedTuple):
 def audit(installation: Installation, wanted: Wanted, *, now: datetime.datetime) -> Ledger:
     """Return the ledger of one control host."""
     ledger = Ledger()
-    seen = _look(ledger, "the installation", lambda: observe(installation))
     looks: list[tuple[str, t.Callable[[], None]]] = [
         ("env file", lambda: _env_file(ledger, installation, wanted)),
         ("state directory", lambda: _state_dir(ledger, installation)),
@@ -62,7 +68,11 @@ def audit(installation: Installation, wanted: Wanted, *, now: datetime.datetime)
         ("API", lambda: _api(ledger, wanted, now)),
         ("setup token", lambda: _setup_token(ledger, wanted)),
     ]
-    if seen is not None:
+    seen = _look(ledger, "the installation", lambda: observe(installation))
+    if seen is None:
+        for kind in _OF_THE_OBSERVATION:
+            ledger.skipped(kind, "the installation", "it could not be looked at")
+    else:
         known = seen
         looks += [
             ("keys", lambda: _keys(ledger, installation, known, wanted, now)),
@@ -109,7 +119,7 @@ def _backups(ledger: Ledger, installation: Installation, seen: Observation, want
     for note in notes:
         judge_private(ledger, "backup_mode", _rights(note["path"]))
     if os.path.isdir(folder):
-        left = sorted(os.path.join(folder, name) for name in os.listdir(folder) if name.endswith(_PARTIAL))
+        left = sorted(os.path.join(folder, name) for name in names_in(folder) if name.endswith(_PARTIAL))
         ledger.held("leftover_file", folder, f"a stopped backup left {', '.join(left[:_MOST_NAMED])}" if left else None)
 
 
@@ -151,13 +161,26 @@ def _api(ledger: Ledger, wanted: Wanted, now: datetime.datetime) -> None:
     if not url:
         ledger.skipped("api_plain_http", "API", "no URL is named (api_url)")
         return
-    host = url.partition("://")[2].partition("/")[0].rpartition("@")[2].partition(":")[0]
-    if not url.startswith("https://"):
-        ledger.held("api_plain_http", url, None if is_loopback(host) else "it is asked in clear, over a network")
+    parts, name = _parts_of(url)
+    if parts.scheme != "https":
+        ledger.held("api_plain_http", name, None if is_loopback(parts.hostname or "") else "it is asked in clear, over a network")
         return
-    shown = certificate_of(url, ca_path=wanted.api_ca_file, timeout_s=wanted.timeout_s)
+    shown = certificate_of(name, ca_path=wanted.api_ca_file, timeout_s=wanted.timeout_s)
     left = (shown.expires_at - now).total_seconds() / 86400 if shown.expires_at else None
-    judge_certificate(ledger, url, days_left=left, problem=shown.problem, min_days=wanted.min_certificate_days)
+    judge_certificate(ledger, name, days_left=left, problem=shown.problem, min_days=wanted.min_certificate_days)
+
+
+def _parts_of(url: str) -> tuple[urllib.parse.SplitResult, str]:
+    """Return the parts of a URL, and its name without user, password, path and query."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        raise ApiError("the URL of the API is none; correct it (api_url)") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ApiError("the URL of the API begins with https:// or http:// and a host; correct it (api_url)")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return parts, f"{parts.scheme}://{host}{port}"
 
 
 def _setup_token(ledger: Ledger, wanted: Wanted) -> None:
@@ -179,7 +202,7 @@ def _search(ledger: Ledger, installation: Installation, seen: Observation, wante
     result = search_readable(wanted.search, needles, most_bytes=wanted.search_most_bytes, spare=spare)
     for path, names in result.found:
         ledger.found("key_in_file", path, f"every user of the host may read it, and {', '.join(names)} stands in it")
-    if not result.found:
+    if not result.found and not result.left_out:
         ledger.passed("key_in_file", ", ".join(wanted.search))
     for text in result.left_out:
         ledger.skipped("key_in_file", "files that others may read", text)

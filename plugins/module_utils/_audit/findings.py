@@ -30,7 +30,7 @@ KINDS: dict[str, Kind] = {
     "backup_mode": Kind(HIGH, "make the file 0600 and root's", "servos.ops.database_backup"),
     "backup_unreadable": Kind(HIGH, "restore the key that it needs from escrow, or remove the backup", ""),
     "canary_missing": Kind(LOW, "see that the application was initialized with this database", ""),
-    "could_not_look": Kind(MEDIUM, "mend what the reason names, and audit again", ""),
+    "could_not_look": Kind(HIGH, "mend what the reason names, and audit again", ""),
     "database_file_mode": Kind(HIGH, "take the rights of others away from the database file", ""),
     "database_hba_trust": Kind(CRITICAL, "ask for scram-sha-256 in pg_hba.conf instead of trust or password", ""),
     "database_hba_wide": Kind(MEDIUM, "name the hosts that need the database in pg_hba.conf, with hostssl", ""),

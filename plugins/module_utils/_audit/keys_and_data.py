@@ -15,7 +15,6 @@ from .._keys.material import doubts_about
 from .._rotation.observe import Observation
 from .findings import LOW, MEDIUM, Ledger
 
-_LONG_KEPT_DAYS = 30
 _MOST_NAMED = 5
 _SETTLED = ("settled", "activated")
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import ipaddress
 import typing as t
 
+from .._system.addresses import is_loopback
 from .findings import CRITICAL, HIGH, MEDIUM, Ledger
 
 _WEAK = {"trust": "lets everybody in without a password", "password": "takes the password in clear", "md5": "takes md5 hashes of passwords"}
@@ -34,7 +35,7 @@ class HbaRule(t.NamedTuple):
 def judge_listening(ledger: Ledger, name: str, addresses: str) -> None:
     """Judge the server's C(listen_addresses)."""
     listened = [one.strip() for one in addresses.split(",") if one.strip()]
-    outside = [one for one in listened if not is_loopback(one)]
+    outside = [one for one in listened if not _is_own(one)]
     ledger.held("database_listens", name, f"it listens on {', '.join(outside)}" if outside else None)
 
 
@@ -42,7 +43,7 @@ def judge_rules(ledger: Ledger, name: str, rules: t.Iterable[HbaRule]) -> None:
     """Judge who may log in from where, and how; local sockets are the host's own affair."""
     trusting, wide = [], []
     for rule in rules:
-        if rule.kind == "local" or is_loopback(rule.address) or rule.method == "reject":
+        if rule.kind == "local" or _is_own(rule.address) or rule.method == "reject":
             if rule.kind != "local" and rule.method == "trust":
                 trusting.append(f"line {rule.line} {_WEAK['trust']} from this host")
             continue
@@ -65,14 +66,9 @@ def judge_certificate(ledger: Ledger, name: str, *, days_left: float | None, pro
         ledger.passed("api_certificate", name)
 
 
-def is_loopback(address: str) -> bool:
-    """Tell whether an address is this host itself; a socket's path and an empty one are."""
-    if address in ("", "localhost", "samehost") or address.startswith("/"):
-        return True
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return False
+def _is_own(address: str) -> bool:
+    """Tell whether an address, as PostgreSQL is configured with it, is the server's own host: a socket's path and no address are."""
+    return address in ("", "samehost") or address.startswith("/") or is_loopback(address)
 
 
 def is_wide(address: str, netmask: str) -> bool:
@@ -87,4 +83,4 @@ def is_wide(address: str, netmask: str) -> bool:
     return host.max_prefixlen - ones > _WIDE_BITS
 
 
-__all__ = ("HbaRule", "is_loopback", "is_wide", "judge_certificate", "judge_listening", "judge_rules")
+__all__ = ("HbaRule", "is_wide", "judge_certificate", "judge_listening", "judge_rules")

@@ -11,11 +11,11 @@ Source: https://github.com/tursodatabase/libsql/blob/main/docs/HRANA_3_SPEC.md, 
 
 from __future__ import annotations
 
-import ipaddress
 import typing as t
 import urllib.parse
 
 from .._errors import StoreError
+from .._system.addresses import is_loopback
 
 SCHEMES = ("libsql", "https", "http", "wss", "ws")
 _TOKEN_NAMES = ("authtoken", "token", "auth_token", "jwt")
@@ -73,14 +73,4 @@ def server_of(url: str) -> Server:
     return Server(is_tls, host, port or (443 if is_tls else 80), parts.path.rstrip("/"))
 
 
-def is_loopback(host: str) -> bool:
-    """Tell whether a host is this one."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-__all__ = ("SCHEMES", "Server", "is_loopback", "server_of")
+__all__ = ("SCHEMES", "Server", "server_of")

@@ -15,7 +15,7 @@ import typing as t
 import urllib.parse
 
 from .._errors import StoreError
-from .libsql_url import is_loopback
+from .._system.addresses import is_loopback
 
 SCHEMES = ("postgresql", "postgres")
 _SECRETS = ("password", "sslpassword", "oauth_client_secret")

@@ -33,6 +33,18 @@ def rights_of(path: str) -> os.stat_result:
         raise file_error("look at", path, error) from None
 
 
+def names_in(directory: str) -> list[str]:
+    """Return what lies in a directory, by name.
+
+    Raises:
+        FileError: it may not be listed.
+    """
+    try:
+        return sorted(os.listdir(directory))
+    except OSError as error:
+        raise file_error("list", directory, error) from None
+
+
 class Search(t.NamedTuple):
     """What a search has found: C(found) as (path, names); how much it read; what it left out, and why."""
 
@@ -56,12 +68,9 @@ def search_readable(
     for path in _readable(places, left_out):
         if os.path.realpath(path) in spare:
             continue
-        if taken >= most_bytes:
-            left_out.append(f"{path} and all after it: {most_bytes} bytes were searched")
-            break
         files += 1
         try:
-            names, size = _found_in(path, needles, most_bytes - taken)
+            names, size, is_whole = _found_in(path, needles, most_bytes - taken)
         except (OSError, EOFError, zlib.error) as error:
             if len(left_out) < _MOST_UNREAD:
                 left_out.append(f"{path}: {os.strerror(error.errno) if isinstance(error, OSError) and error.errno else 'is damaged'}")
@@ -69,6 +78,9 @@ def search_readable(
         taken += size
         if names:
             found.append((path, names))
+        if not is_whole:
+            left_out.append(f"the rest of {path}, and all after it: {most_bytes} bytes were searched")
+            break
     return Search(found, files, taken, left_out)
 
 
@@ -122,7 +134,8 @@ def _may_be_entered(path: str, device: int) -> bool:
     return bool(stat.S_ISDIR(seen.st_mode) and seen.st_mode & stat.S_IXOTH and seen.st_dev == device)
 
 
-def _found_in(path: str, needles: t.Mapping[str, t.Sequence[bytes]], most_bytes: int) -> tuple[list[str], int]:
+def _found_in(path: str, needles: t.Mapping[str, t.Sequence[bytes]], most_bytes: int) -> tuple[list[str], int, bool]:
+    """Return whose forms stand in a file, how many bytes of it were read, and whether those are all."""
     overlap = max((len(form) for forms in needles.values() for form in forms), default=1) - 1
     found: set[str] = set()
     taken = 0
@@ -131,15 +144,16 @@ def _found_in(path: str, needles: t.Mapping[str, t.Sequence[bytes]], most_bytes:
         raw.seek(0)
         stream: t.IO[bytes] = t.cast("t.IO[bytes]", gzip.GzipFile(fileobj=raw)) if is_packed else raw
         before = b""
-        while taken < most_bytes:
-            chunk = stream.read(min(_CHUNK, most_bytes - taken))
+        while True:
+            chunk = stream.read(min(_CHUNK, most_bytes - taken + 1))
             if not chunk:
-                break
+                return sorted(found), taken, True
             taken += len(chunk)
             content = before + chunk
             found.update(name for name, forms in needles.items() if any(form in content for form in forms))
             before = content[-overlap:] if overlap else b""
-    return sorted(found), taken
+            if taken > most_bytes:
+                return sorted(found), taken, False
 
 
-__all__ = ("Search", "rights_of", "search_readable")
+__all__ = ("Search", "names_in", "rights_of", "search_readable")

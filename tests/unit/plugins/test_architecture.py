@@ -60,6 +60,8 @@ PURE = {
     "_stores/json_document",
     "_stores/json_tables",
     "_stores/postgres_contents",
+    "_system/addresses",
+    "_system/descriptor_facts",
     "_stores/shapes",
     "_agents/capabilities",
     "_agents/credentials",
