@@ -23,6 +23,7 @@ from ansible.module_utils.testing import patch_module_args
 MODULES = (
     "servos_audit", "servos_backup", "servos_hostkey", "servos_key_info", "servos_key_rotate", "servos_keyring", "servos_node_login",
     "servos_pika_info", "servos_pika_key", "servos_secret_inject", "servos_secret_open", "servos_secret_request",
+    "servos_setup_token",
 )  # fmt: skip
 _PACKAGE = "ansible_collections.servos.ops.plugins.modules"
 

@@ -75,6 +75,8 @@ PURE = {
     "_hosts/known_hosts",
     "_hosts/pins",
     "_injection/plan",
+    "_injection/setup_words",
+    "_injection/token_text",
     "_injection/variables",
     "_injection/wanted",
     "_rotation/profile",

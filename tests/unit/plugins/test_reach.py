@@ -36,6 +36,7 @@ LOADED = {
     "servos_secret_inject": {"cryptography"},  # values that were sealed to the node
     "servos_secret_open": ON_DATA,
     "servos_secret_request": {"cryptography"},
+    "servos_setup_token": set(),
 }
 DEAR = {"cryptography", "nacl", "paramiko", "psycopg", "sqlite3", "http", "yaml", "asyncio", "multiprocessing", "xml", "email"}
 # Rooms and files that are of no use to a module, whatever else it reaches.
@@ -51,6 +52,7 @@ OUT_OF_REACH = {
     "servos_secret_inject": ("_stores", "_rotation", "_apps", "_hosts"),
     "servos_secret_request": ("_stores", "_rotation", "_apps", "_hosts"),
     "servos_secret_open": ("_hosts", "_sealing/guessing", "_rotation/backups"),
+    "servos_setup_token": ("_stores", "_sealing", "_rotation", "_keys/keyring", "_apps", "_hosts", "_agents"),
     "servos_backup": ("_hosts", "_injection", "_sealing/guessing", "_keys/shares"),
     "servos_key_share": ("_hosts", "_injection", "_sealing/guessing"),
     "servos_keyring": ("_hosts", "_injection", "_sealing/guessing"),
