@@ -80,7 +80,7 @@ def test_a_file_that_is_empty_or_overwritten_holds_none(content):
 
 @pytest.mark.parametrize("content", [b"root:x:0:0\nbin:x:1:1\n", b"two words", b"\xff\xfe", b"a" * 5000])
 def test_a_file_with_anything_else_is_refused_without_a_word_of_it(content):
-    with pytest.raises(FileError, match="^/a/file does not hold one token") as refused:
+    with pytest.raises(FileError, match=r"^/a/file does not hold one token") as refused:
         token_of_file(content, where="/a/file")
     assert "root" not in str(refused.value)
     assert "two words" not in str(refused.value)
