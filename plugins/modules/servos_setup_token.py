@@ -172,8 +172,8 @@ from ansible_collections.servos.ops.plugins.module_utils._ansible.leaving import
 from ansible_collections.servos.ops.plugins.module_utils._ansible.masking import mask_texts
 from ansible_collections.servos.ops.plugins.module_utils._errors import FileError
 from ansible_collections.servos.ops.plugins.module_utils._injection.engine import ENGINES
-from ansible_collections.servos.ops.plugins.module_utils._injection.setup_token import Found, TokenLog, hand_over, look, remove
-from ansible_collections.servos.ops.plugins.module_utils._injection.setup_words import is_left_behind, steps_after
+from ansible_collections.servos.ops.plugins.module_utils._setup.places import is_left_behind, steps_after
+from ansible_collections.servos.ops.plugins.module_utils._setup.token import Found, TokenLog, hand_over, look, remove
 from ansible_collections.servos.ops.plugins.module_utils._system.process_rights import uid_of
 
 

@@ -22,6 +22,7 @@ RANKS = {
     "modules": 6,
     "_ansible": 5,
     "_audit": 4,  # looks at what the others know how to look at
+    "_setup": 4,
     "_rotation": 3,
     "_agents": 3,
     "_hosts": 3,
@@ -75,8 +76,8 @@ PURE = {
     "_hosts/known_hosts",
     "_hosts/pins",
     "_injection/plan",
-    "_injection/setup_words",
-    "_injection/token_text",
+    "_setup/places",
+    "_setup/token_text",
     "_injection/variables",
     "_injection/wanted",
     "_rotation/profile",

@@ -19,11 +19,11 @@ import typing as t
 from .._errors import FileError
 from .._system import files
 from .container_log import log_lines
-from .setup_words import Place
+from .places import Place
 from .token_text import grep_pattern, read_log, token_of_file
 
 if t.TYPE_CHECKING:
-    from .engine import Engine, Runner
+    from .._injection.engine import Engine, Runner
 
 _LIMIT_BYTES = 64 * 1024
 

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.servos.ops.plugins.module_utils._injection.setup_words import Place, is_left_behind, steps_after
+from ansible_collections.servos.ops.plugins.module_utils._setup.places import Place, is_left_behind, steps_after
 
 HOUR = 3600.0
 FRESH = Place("file", "/f", "hunter2hunter2", 99 * HOUR, "0600")

@@ -13,7 +13,7 @@ import typing as t
 from .._errors import EngineError
 
 if t.TYPE_CHECKING:
-    from .engine import Runner
+    from .._injection.engine import Runner
 
 # The whole log may be larger than the memory, so it goes through grep. A pipe keeps the exit code of its last command only.
 _SCRIPT = (

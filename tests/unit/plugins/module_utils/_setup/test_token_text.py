@@ -11,7 +11,7 @@ import re
 
 import pytest
 from ansible_collections.servos.ops.plugins.module_utils._errors import FileError, InjectionError
-from ansible_collections.servos.ops.plugins.module_utils._injection.token_text import grep_pattern, read_log, token_of_file
+from ansible_collections.servos.ops.plugins.module_utils._setup.token_text import grep_pattern, read_log, token_of_file
 
 TOKEN = "3f9c2b7e-51aa-4c0d-9e66-0d5b1a7c8e42"
 AT = "2026-01-02T03:04:05.678901234Z "

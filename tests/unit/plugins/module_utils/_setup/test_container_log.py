@@ -11,7 +11,7 @@ import subprocess
 
 import pytest
 from ansible_collections.servos.ops.plugins.module_utils._errors import EngineError
-from ansible_collections.servos.ops.plugins.module_utils._injection.container_log import log_lines
+from ansible_collections.servos.ops.plugins.module_utils._setup.container_log import log_lines
 
 
 def run(argv, environment):
