@@ -31,6 +31,12 @@ attributes:
   idempotent:
     support: full
 options:
+  scope:
+    description:
+      - With V(node), a host without an installation is looked at, and there only containers and what injections of secrets have left.
+    type: str
+    choices: [control_host, node]
+    default: control_host
   backup_dir:
     description: Where the backups of this database are (see M(servos.ops.servos_backup)).
     type: path
@@ -59,15 +65,23 @@ options:
     description: How much is searched at most. What is left out is said.
     type: int
     default: 2000
-  setup_token_file:
-    description: The file of the first administrator's token, which has to be gone after the setup.
+  engines:
+    description:
+      - Container engines to ask for what C(inspect) shows of each container. Those that are not on the host, or do not answer, are passed
+        over.
+    type: list
+    elements: str
+    choices: [docker, podman]
+    default: [docker, podman]
+  secrets_dir:
+    description: Where M(servos.ops.servos_secret_inject) keeps its short-lived env files.
     type: path
-    default: /var/lib/servos/setup_token
+    default: /var/lib/servos/secrets
   service_user:
     description: The user that the service runs as, if it is not root. The env file may belong to it.
     type: str
   timeout:
-    description: Seconds that the API may take to show its certificate.
+    description: Seconds that the API may take to show its certificate, and an engine to answer.
     type: float
     default: 10
 """
@@ -105,6 +119,33 @@ checks:
       subject: /etc/servos/servos.env
       outcome: passed
       reason: ""
+key_age_days:
+  description: For how many days the active key has been in force; none where nothing says since when.
+  returned: when the installation could be looked at
+  type: float
+  sample: 12.5
+key_encoding:
+  description: How the active key is written in its file.
+  returned: when the installation could be looked at
+  type: str
+  sample: base64
+env_key:
+  description: Fingerprint of the active key. More of what RV(servos.ops.servos_key_info#module:phase) and others say there is returned as well.
+  returned: when the installation could be looked at
+  type: str
+  sample: mk:0123456789abcdef
+census:
+  description: Numbers of values by field and key, as RV(servos.ops.servos_key_info#module:census).
+  returned: when the installation could be looked at
+  type: list
+  elements: dict
+  sample: []
+backups:
+  description: The backups, and the keys and date that each needs, as RV(servos.ops.servos_key_info#module:backups).
+  returned: when O(backup_dir) is given and the installation could be looked at
+  type: list
+  elements: dict
+  sample: []
 """
 
 import datetime
@@ -112,8 +153,9 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.servos.ops.plugins.module_utils._ansible.front_door import run_module
+from ansible_collections.servos.ops.plugins.module_utils._ansible.leaving import engine_runner
 from ansible_collections.servos.ops.plugins.module_utils._ansible.options import installation_options, service_options
-from ansible_collections.servos.ops.plugins.module_utils._audit.audit import Wanted, audit
+from ansible_collections.servos.ops.plugins.module_utils._audit.audit import Wanted, audit, audit_node
 from ansible_collections.servos.ops.plugins.module_utils._system.process_rights import gid_of, uid_of
 
 if t.TYPE_CHECKING:
@@ -127,6 +169,7 @@ def main() -> None:
         argument_spec=dict(
             installation_options(),
             **service_options(),
+            scope={"type": "str", "choices": ["control_host", "node"], "default": "control_host"},
             backup_dir={"type": "path"},
             max_age={"type": "float", "default": 365},
             api_url={"type": "str"},
@@ -134,7 +177,8 @@ def main() -> None:
             min_certificate_days={"type": "float", "default": 30},
             search={"type": "list", "elements": "path", "default": _PLACES},
             search_megabytes={"type": "int", "default": 2000},
-            setup_token_file={"type": "path", "default": "/var/lib/servos/setup_token", "no_log": False},
+            engines={"type": "list", "elements": "str", "choices": ["docker", "podman"], "default": ["docker", "podman"]},
+            secrets_dir={"type": "path", "default": "/var/lib/servos/secrets", "no_log": False},
             service_user={"type": "str"},
             timeout={"type": "float", "default": 10},
         ),
@@ -147,11 +191,14 @@ def main() -> None:
         wanted = Wanted(
             backup_dir=given["backup_dir"], max_age_days=given["max_age"], api_url=given["api_url"], api_ca_file=given["api_ca_file"],
             min_certificate_days=given["min_certificate_days"], search=given["search"],
-            search_most_bytes=given["search_megabytes"] * 1000 * 1000, setup_token_file=given["setup_token_file"],
+            search_most_bytes=given["search_megabytes"] * 1000 * 1000, engines=given["engines"], secrets_dir=given["secrets_dir"],
             service_uids=_known(uid_of, user), service_gids=_known(gid_of, user), timeout_s=given["timeout"],
         )
-        ledger = audit(installation, wanted, now=datetime.datetime.now(datetime.timezone.utc))
-        return {"changed": False, "findings": ledger.findings, "checks": ledger.checks}
+        if given["scope"] == "node":
+            ledger = audit_node(wanted, run=engine_runner(module))
+            return {"changed": False, "findings": ledger.findings, "checks": ledger.checks}
+        ledger, facts = audit(installation, wanted, run=engine_runner(module), now=datetime.datetime.now(datetime.timezone.utc))
+        return dict(facts, changed=False, findings=ledger.findings, checks=ledger.checks)
 
     run_module(module, work)
 

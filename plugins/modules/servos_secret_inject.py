@@ -288,7 +288,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.servos.ops.plugins.module_utils._ansible.dependencies import require_cryptography
-from ansible_collections.servos.ops.plugins.module_utils._ansible.leaving import run_guarded
+from ansible_collections.servos.ops.plugins.module_utils._ansible.leaving import engine_runner, run_guarded
 from ansible_collections.servos.ops.plugins.module_utils._ansible.masking import mask_texts
 from ansible_collections.servos.ops.plugins.module_utils._errors import InjectionError, ServosError
 from ansible_collections.servos.ops.plugins.module_utils._injection.engine import ENGINES
@@ -359,14 +359,6 @@ def main() -> None:
     )
     params = module.params
 
-    def run(argv: list[str], environment: t.Mapping[str, str]) -> tuple[int, str, str]:
-        # As they stand: "$HOME" in a command is the container's.
-        variables = dict(environment, LC_ALL="C.UTF-8")
-        done: tuple[int, str, str] = module.run_command(
-            argv, environ_update=variables, handle_exceptions=False, expand_user_and_vars=False, errors="surrogateescape"
-        )
-        return done
-
     def spare_short_texts() -> None:
         # Ansible would take every "5" out of the result for a variable that is 5. Results hold no value in the first place.
         for text in [text for text in module.no_log_values if len(text) < _SHORTEST_MASKED]:
@@ -380,7 +372,7 @@ def main() -> None:
         variables = dict(sealed, **given)
         wanted = Wanted(params, variables, texts_of(params["public_env"] or {}, option="public_env"))
         engine = ENGINES[params["engine"]](
-            run, name=params["name"], timeout_s=params["timeout"], pull_timeout_s=params["pull_timeout"], secrets=variables.values()
+            engine_runner(module), name=params["name"], timeout_s=params["timeout"], pull_timeout_s=params["pull_timeout"], secrets=variables.values()
         )
         if module.check_mode:
             return inject(wanted, engine, write=False)

@@ -168,7 +168,7 @@ import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.servos.ops.plugins.module_utils._ansible.leaving import run_guarded
+from ansible_collections.servos.ops.plugins.module_utils._ansible.leaving import engine_runner, run_guarded
 from ansible_collections.servos.ops.plugins.module_utils._ansible.masking import mask_texts
 from ansible_collections.servos.ops.plugins.module_utils._errors import FileError
 from ansible_collections.servos.ops.plugins.module_utils._injection.engine import ENGINES
@@ -181,14 +181,7 @@ def log_of(module: AnsibleModule) -> TokenLog | None:
     params = module.params
     if not params["container"]:
         return None
-
-    def run(argv: list[str], environment: t.Mapping[str, str]) -> tuple[int, str, str]:
-        done: tuple[int, str, str] = module.run_command(
-            argv, environ_update=dict(environment, LC_ALL="C.UTF-8"), handle_exceptions=False, expand_user_and_vars=False,
-            errors="surrogateescape",
-        )
-        return done
-
+    run = engine_runner(module)
     engine = ENGINES[params["engine"]](run, name=params["container"], timeout_s=params["timeout"], pull_timeout_s=params["timeout"])
     return TokenLog(engine, run, params["container"], params["log_phrase"], params["log_since"], params["timeout"])
 

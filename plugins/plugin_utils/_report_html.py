@@ -27,6 +27,7 @@ _ROLES = {
 _FACTS = {
     "reason": "Why", "phase_before": "Phase before", "phase": "Phase", "rewrapped": "Values rewrapped",
     "healed": "Values brought over later", "sealed_values": "Sealed values", "duration_s": "Rewrap, seconds", "next_step": "Next step",
+    "key_age_days": "Active key in force for, days", "key_encoding": "Active key written as",
 }  # fmt: skip
 _KEYS = {
     "env_key": "Active key (env file)", "process_key": "Key of the process", "staged_key": "Staged key", "previous_key": "Previous key",

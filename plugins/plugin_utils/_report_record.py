@@ -27,9 +27,9 @@ _SPEAKING = ("ansible.builtin.assert", "ansible.builtin.fail")  # in our playboo
 _FINGERPRINT = re.compile(r"mk:[0-9a-f]{16}")
 _LONGEST_TEXT = 1000
 _MARKS = ("env_key", "process_key", "staged_key", "previous_key", "withdrawn_key")
-_WORDS = ("phase", "phase_before", "next_step", "reason")
+_WORDS = ("phase", "phase_before", "next_step", "reason", "key_encoding")
 _COUNTS = ("rewrapped", "healed", "sealed_values", "sealed_values_before")
-_SECONDS = ("duration_s", "window_s")
+_TIMES = ("duration_s", "window_s", "key_age_days")
 _BY_ROLE = ("active", "staged", "previous", "withdrawn", "listed", "empty", "plain", "foreign")
 _SEALED_ELSEWHERE = ("staged", "previous", "withdrawn", "listed", "foreign")
 _Dict = t.Dict[str, t.Any]
@@ -80,6 +80,8 @@ class Recorder:
                 self._note(host, "agent_rights", subject, evidence)
             for subject, evidence in _of_host_keys(result) if action.endswith(".servos_hostkey") and self._head["kind"] == "audit" else ():
                 self._note(host, "host_keys", subject, evidence)
+            for subject, evidence in _of_setup_token(result) if action.endswith(".servos_setup_token") else ():
+                self._note(host, "setup_token_left", subject, evidence)
             self._checks += [dict(entry, host=text_of(host)) for entry in _listed(result.get("checks"), _check_entry)]
 
     def _note(self, host: str, kind: str, subject: str, evidence: str) -> None:
@@ -135,7 +137,7 @@ def _take(seen: _Dict, module: str, result: t.Mapping[str, t.Any]) -> None:
     seen["keys"].update({name: result[name] for name in _MARKS if _is_mark(result.get(name))})
     seen["facts"].update({name: text_of(result[name]) for name in _WORDS if isinstance(result.get(name), str)})
     seen["facts"].update({name: result[name] for name in _COUNTS if _is_count(result.get(name))})
-    seen["facts"].update({name: result[name] for name in _SECONDS if _seconds(result.get(name)) is not None})
+    seen["facts"].update({name: result[name] for name in _TIMES if _seconds(result.get(name)) is not None})
     if result.get("process_seen") is not None:
         seen["facts"]["process_seen"] = result["process_seen"] is True
     after, before = _listed(result.get("census"), _field_entry), _listed(result.get("census_before"), _field_entry)
@@ -160,6 +162,14 @@ def _of_agent(result: t.Mapping[str, t.Any]) -> t.Iterator[tuple[str, str]]:
         return
     for one in result["deviations"]:
         yield f"process {one.get('pid') or 'of the agent'}", f"{one.get('what')} is {one.get('is')}, and should be {one.get('should')}"
+
+
+def _of_setup_token(result: t.Mapping[str, t.Any]) -> t.Iterator[tuple[str, str]]:
+    if result.get("failed"):
+        yield "the setup token", f"it could not be looked for: {text_of(result.get('msg'))}"
+    elif result.get("left_behind"):
+        for one in _listed(result.get("places"), dict):
+            yield text_of(one.get("where")), "the token that makes the first administrator still lies there"
 
 
 def _of_host_keys(result: t.Mapping[str, t.Any]) -> t.Iterator[tuple[str, str]]:

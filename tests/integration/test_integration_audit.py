@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import sqlite3
+import struct
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -17,10 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from engines import BOX, LASTING, EngineUnderTest
 from evidence import leaks
-from installations import OTHER, Servos, seal
-from module_runs import Outcome
+from installations import OTHER, Servos, seal, wait_until
+from module_runs import ModuleRun, Outcome
 from playbook_runs import environment_of, inventory_of, play
+from provara_installation import Provara
 
 
 @pytest.fixture
@@ -33,7 +36,10 @@ def public() -> Iterator[Path]:
 
 
 def audited(servos: Servos, public: Path, **options: Any) -> Outcome:
-    told = {"backup_dir": str(servos.backup_dir), "search": [str(public)], "setup_token_file": str(servos.folder / "setup"), **options}
+    told = {
+        "backup_dir": str(servos.backup_dir), "search": [str(public)], "engines": [], "secrets_dir": str(servos.folder / "secrets"),
+        **options,
+    }  # fmt: skip
     outcome = servos.run("servos_audit", **told)
     assert not outcome.failed, outcome.msg
     assert not outcome.changed
@@ -57,7 +63,7 @@ def test_a_sound_installation_has_only_its_previous_key_left(servos: Servos, pub
     assert found(outcome) == {"previous_key_kept": "low"}
     looked_at = {check["id"]: check["outcome"] for check in outcome["checks"]}
     assert looked_at.pop("previous_key_kept") in ("passed", "failed")
-    assert looked_at.pop("api_plain_http") == "skipped"
+    assert [looked_at.pop("api_plain_http"), looked_at.pop("leftover_file")] == ["skipped", "passed"]
     assert set(looked_at.values()) == {"passed"}
     assert len(looked_at) >= 14
 
@@ -128,9 +134,42 @@ def old(servos: Servos, public: Path) -> dict[str, Any]:
     return {"max_age": 0}
 
 
-def setup_token(servos: Servos, public: Path) -> dict[str, Any]:
-    (servos.folder / "setup").write_text("token")
+def access_list(servos: Servos, public: Path) -> dict[str, Any]:
+    """Let the user 65534 read it beside its mode: acl(5) as the kernel keeps it, linux/posix_acl_xattr.h."""
+    entries = [(0x01, 6, 0xFFFFFFFF), (0x02, 4, 65534), (0x04, 0, 0xFFFFFFFF), (0x10, 4, 0xFFFFFFFF), (0x20, 0, 0xFFFFFFFF)]
+    content = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+    os.setxattr(servos.env_file, "system.posix_acl_access", content)
     return {}
+
+
+def old_backup(servos: Servos, public: Path) -> dict[str, Any]:
+    (note,) = servos.backup_dir.glob("*.json")
+    note.write_text(note.read_text().replace('"expires_at": "20', '"expires_at": "19'))
+    return {}
+
+
+def other_key_in_the_process(servos: Servos, public: Path) -> dict[str, Any]:
+    servos.edit_env(rf"^{servos.env_var}=.*$", f"{servos.env_var}={servos.old_text}")
+    return {}
+
+
+def undeclared(servos: Servos, public: Path) -> dict[str, Any]:
+    return {"profile": {"fields": [{"table": "servers", "column": "ssh_private_key"}]}}
+
+
+def killed_injection(servos: Servos, public: Path) -> dict[str, Any]:
+    folder = servos.folder / "secrets"
+    folder.mkdir(mode=0o700)
+    (folder / "6f1f3a2e-1c2b-4c5d-8e9f-0a1b2c3d4e5f.env").write_text("TOKEN=left")
+    return {}
+
+
+def api_that_is_none(servos: Servos, public: Path) -> dict[str, Any]:
+    return {"api_url": "servos.example:443"}
+
+
+def api_at_no_port(servos: Servos, public: Path) -> dict[str, Any]:
+    return {"api_url": "https://servos.example:notaport/"}
 
 
 def api_in_clear(servos: Servos, public: Path) -> dict[str, Any]:
@@ -159,7 +198,14 @@ PLANTED: dict[str, tuple[Callable[[Servos, Path], dict[str, Any]], str, str]] = 
     "history": (key_in_a_history, "key_in_file", "critical"),
     "packed log": (old_key_in_a_packed_log, "key_in_file", "critical"),
     "old": (old, "key_old", "medium"),
-    "setup token": (setup_token, "setup_token_left", "high"),
+    "access list": (access_list, "env_file_mode", "high"),
+    "old backup": (old_backup, "backup_expired", "low"),
+    "other key in the process": (other_key_in_the_process, "process_key_differs", "high"),
+    "values under another key": (other_key_in_the_process, "values_elsewhere", "high"),
+    "undeclared": (undeclared, "values_undeclared", "medium"),
+    "killed injection": (killed_injection, "leftover_file", "high"),
+    "no URL": (api_that_is_none, "could_not_look", "high"),
+    "no port": (api_at_no_port, "could_not_look", "high"),
     "clear": (api_in_clear, "api_plain_http", "high"),
     "no TLS": (api_without_tls, "api_certificate", "high"),
     "no database": (no_database, "could_not_look", "high"),
@@ -178,12 +224,78 @@ def test_each_thing_that_is_wrong_is_found(
     assert finding["mend"]
 
 
+def test_a_doubtful_key(provara: Provara, tmp_path: Path) -> None:
+    (tmp_path / "provara.env").write_text("PROVARA_MASTER_KEY=hunter2\n")
+    told = {"app": "provara", "database": f"sqlite:///{provara.database}", "state_dir": str(provara.state_dir), "service_manager": "none"}
+    outcome = ModuleRun("servos_audit", {**told, "env_file": str(tmp_path / "provara.env"), "search": [], "engines": []}).wait()
+    assert found(outcome).get("key_doubtful") == "medium", outcome.printed
+
+
+def test_a_forgotten_process(servos: Servos, public: Path) -> None:
+    rotated(servos)
+    with subprocess.Popen(["sleep", "60"], env={servos.env_var: servos.old_text}) as left:
+        wait_until(lambda: Path(f"/proc/{left.pid}/comm").read_text() == "sleep\n")
+        outcome = found(audited(servos, public))
+        left.kill()
+    assert outcome.get("process_forgotten") == "medium"
+
+
+def test_what_is_observed_is_returned_and_what_cannot_be_is_skipped(servos: Servos, public: Path) -> None:
+    rotated(servos)
+    outcome = audited(servos, public)
+    assert (outcome["key_encoding"], outcome["backups"][0]["opens_with"]) == ("base64", ["previous"])
+    assert sum(row["active"] for row in outcome["census"]) == 61
+    assert 0 <= outcome["key_age_days"] < 1
+    blind = audited(servos, public, **no_database(servos, public))
+    skipped = {check["id"] for check in blind["checks"] if check["outcome"] == "skipped"}
+    assert {"values_foreign", "key_in_file", "backup_missing", "process_key_differs", "secret_in_inspect"} <= skipped
+    assert "census" not in blind.result
+
+
+def test_a_url_is_shown_without_what_could_be_secret_in_it(servos: Servos, public: Path) -> None:
+    rotated(servos)
+    outcome = audited(servos, public, api_url="http://admin:hunter2hunter2@servos.example/path?token=hunter3hunter3")
+    assert "http://servos.example" in [finding["subject"] for finding in outcome["findings"]]
+    assert [word for word in ("hunter2", "hunter3", "/path") if word in json.dumps(outcome["findings"] + outcome["checks"])] == []
+    assert "api_plain_http" not in found(audited(servos, public, api_url="http://[::1]:8080"))
+
+
+def test_a_search_that_ends_before_its_end_says_so(servos: Servos, public: Path) -> None:
+    rotated(servos)
+    (public / "long").write_bytes(b"x" * 1_000_001 + servos.env_text().encode())
+    outcome = audited(servos, public, search_megabytes=1)
+    looked_at = [check["outcome"] for check in outcome["checks"] if check["id"] == "key_in_file"]
+    assert looked_at == ["skipped"]
+    assert found(audited(servos, public, search_megabytes=2))["key_in_file"] == "critical"
+
+
+def test_what_containers_show(engine: EngineUnderTest, servos: Servos, public: Path) -> None:
+    rotated(servos)
+    shows = {"SERVOS_MASTER_KEY": servos.env_text(), "API_TOKEN": "tok-secret", "DATABASE": "postgres://u:tok-secret@h/d", "MODE": "fast",
+             "TOKEN_FILE": "/run/secrets/token", "EMPTY_TOKEN": ""}  # fmt: skip
+    name = f"servos-audit-{os.getpid()}-{engine.command}"
+    words = [f"--env={variable}={value}" for variable, value in shows.items()]
+    engine.run("create", f"--name={name}", *words, BOX, *LASTING)
+    try:
+        outcome = audited(servos, public, engines=[engine.command])
+        node = audited(servos, public, engines=[engine.command], scope="node", database="sqlite:////nowhere")
+    finally:
+        engine.run("rm", "--force", name)
+    where = f"{engine.command} container {name}"
+    seen = {finding["id"]: finding for finding in outcome["findings"] if finding["subject"] == where}
+    assert {kind: finding["severity"] for kind, finding in seen.items()} == {"key_in_inspect": "medium", "secret_in_inspect": "low"}
+    assert seen["key_in_inspect"]["evidence"] == f"inspect shows the active key {outcome['env_key']}"
+    assert seen["secret_in_inspect"]["evidence"] == "inspect shows the values of API_TOKEN, DATABASE, SERVOS_MASTER_KEY"
+    assert [finding["id"] for finding in node["findings"] if finding["subject"] == where] == ["secret_in_inspect"]
+    assert "tok-secret" not in outcome.printed + node.printed
+
+
 def test_the_playbook_reports_and_fails_on_what_is_severe(servos: Servos, public: Path) -> None:
     rotated(servos)
     reports = servos.scratch / "reports"
     told: dict[str, Any] = {
         "servos_audit_search": [str(public)], "servos_report_dir": str(reports), "servos_setup_token_file": str(servos.folder / "setup"),
-        "servos_audit_host_keys": False,
+        "servos_audit_host_keys": False, "servos_audit_engines": [], "servos_setup_token_container": "",
     }  # fmt: skip
     sound = play(servos, "audit", **told)
     assert sound.code == 0, sound.text[-2000:]
@@ -192,6 +304,13 @@ def test_the_playbook_reports_and_fails_on_what_is_severe(servos: Servos, public
     assert bad.code == 2
     assert "every user of the host may read it (mode 0644)" in bad.text
     assert play(servos, "audit", **told, servos_audit_fail_on="none").code == 0
+    servos.env_file.chmod(0o600)
+    (servos.folder / "setup").write_text("3f9c2b7e-51aa-4c0d-9e66-0d5b1a7c8e42")
+    lying = play(servos, "audit", **told)
+    assert (lying.code, "a setup token lies there" in lying.text, "3f9c2b7e" in lying.text) == (2, True, False)
+    record = json.loads(max(reports.glob("*.json"), key=lambda path: path.stat().st_mtime_ns).read_text())
+    assert [finding["id"] for finding in record["findings"]] == ["setup_token_left", "previous_key_kept"]
+    assert record["hosts"][0]["facts"]["key_encoding"] == "base64"
     first, second = (json.loads(path.read_text()) for path in sorted(reports.glob("*.json"))[:2])
     assert [(one["kind"], one["outcome"], [found["id"] for found in one["findings"]]) for one in (first, second)] == [
         ("audit", "passed", ["previous_key_kept"]), ("audit", "failed", ["env_file_mode", "previous_key_kept"]),
@@ -201,7 +320,8 @@ def test_the_playbook_reports_and_fails_on_what_is_severe(servos: Servos, public
 def test_a_host_that_does_not_answer_is_a_finding_and_the_others_go_on(servos: Servos, public: Path, tmp_path: Path) -> None:
     rotated(servos)
     inventory = inventory_of(
-        servos, servos_report_dir=str(tmp_path / "reports"), servos_audit_search=[str(public)], servos_audit_host_keys=False,
+        servos, servos_report_dir=str(tmp_path / "reports"), servos_audit_search=[str(public)], servos_audit_engines=[],
+        servos_known_hosts=str(tmp_path / "known_hosts"), servos_setup_token_container="",
         servos_setup_token_file=str(servos.folder / "setup"),
     )
     away = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1, "ansible_ssh_common_args": "-F none"}
@@ -215,7 +335,10 @@ def test_a_host_that_does_not_answer_is_a_finding_and_the_others_go_on(servos: S
     assert "away: it could not be looked at." in done.stdout
     (report,) = (tmp_path / "reports").glob("*.json")
     record = json.loads(report.read_text())
-    assert [(one["host"], one["id"]) for one in record["findings"]] == [("away", "unreachable"), ("control", "previous_key_kept")]
+    assert [(one["host"], one["id"]) for one in record["findings"]] == [
+        ("away", "unreachable"), ("localhost", "host_keys"), ("control", "previous_key_kept"),
+    ]  # fmt: skip
+    assert "localhost: 127.0.0.1 1 refuses the connection" in done.stdout
     assert leaks(done.stdout + report.read_text(), servos.secrets()) == []
 
 

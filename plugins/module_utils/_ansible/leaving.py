@@ -67,6 +67,19 @@ def run_command(module: AnsibleModule, argv: list[str], environment: t.Mapping[s
     return done
 
 
+def engine_runner(module: AnsibleModule) -> t.Callable[[list[str], t.Mapping[str, str]], tuple[int, str, str]]:
+    """Return the runner of a container engine: words as they stand, since "$HOME" in a command is the container's."""
+
+    def run(argv: list[str], environment: t.Mapping[str, str]) -> tuple[int, str, str]:
+        done: tuple[int, str, str] = module.run_command(
+            argv, environ_update=dict(environment, LC_ALL="C.UTF-8"), handle_exceptions=False, expand_user_and_vars=False,
+            errors="surrogateescape",
+        )
+        return done
+
+    return run
+
+
 def run_with_input(module: AnsibleModule, argv: list[str], content: bytes) -> tuple[int, bytes, bytes]:
     """Run a command with bytes on its standard input, nothing of its arguments expanded; a missing one is an OSError."""
     with children_without_core_files():
@@ -105,4 +118,4 @@ def _census_line(row: t.Mapping[str, t.Any]) -> str:
     return f"{place}: {counts or 'nothing'}"
 
 
-__all__ = ("Result", "run_command", "run_guarded", "run_with_descriptors", "run_with_input")
+__all__ = ("Result", "engine_runner", "run_command", "run_guarded", "run_with_descriptors", "run_with_input")

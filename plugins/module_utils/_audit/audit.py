@@ -18,6 +18,7 @@ import urllib.parse
 
 from .._apps.certificate import certificate_of
 from .._errors import ApiError, ServosError
+from .._injection.engine import Runner
 from .._rotation.backups import backups_by_key
 from .._rotation.due import judge_due
 from .._rotation.installation import Installation
@@ -26,7 +27,8 @@ from .._stores.postgres_reach import reach_of
 from .._stores.postgres_url import SCHEMES, address_of
 from .._stores.urls import path_of
 from .._system.addresses import is_loopback
-from .._system.exposure import names_in, rights_of, search_readable
+from .._system.exposure import has_access_list, names_in, rights_of, search_readable
+from .containers import judge_containers, judge_secrets_dir
 from .findings import Ledger
 from .keys_and_data import judge_backups, judge_data, judge_keys
 from .reach import HbaRule, judge_certificate, judge_listening, judge_rules
@@ -37,7 +39,7 @@ _MOST_NAMED = 5
 _OF_THE_OBSERVATION = (
     "key_doubtful", "key_old", "previous_key_kept", "process_key_differs", "process_forgotten", "values_foreign", "values_elsewhere",
     "rotation_unfinished", "values_undeclared", "canary_missing", "backup_missing", "backup_unreadable", "backup_expired", "backup_mode",
-    "leftover_file", "key_in_file",
+    "leftover_file", "key_in_file", "key_in_inspect", "secret_in_inspect",
 )  # fmt: skip
 _SHORTEST_SEARCHED = 8  # what is shorter is found by chance
 
@@ -52,21 +54,30 @@ class Wanted(t.NamedTuple):
     min_certificate_days: float
     search: t.Sequence[str]
     search_most_bytes: int
-    setup_token_file: str | None
+    engines: t.Sequence[str]
+    secrets_dir: str | None
     service_uids: frozenset[int]
     service_gids: frozenset[int]
     timeout_s: float
 
 
-def audit(installation: Installation, wanted: Wanted, *, now: datetime.datetime) -> Ledger:
-    """Return the ledger of one control host."""
+class Audited(t.NamedTuple):
+    """The ledger of one control host, and what was observed there, as modules return it; empty where that failed."""
+
+    ledger: Ledger
+    facts: dict[str, t.Any]
+
+
+def audit(installation: Installation, wanted: Wanted, *, run: Runner, now: datetime.datetime) -> Audited:
+    """Look at one control host; C(run) runs the commands of container engines."""
     ledger = Ledger()
+    facts: dict[str, t.Any] = {}
     looks: list[tuple[str, t.Callable[[], None]]] = [
         ("env file", lambda: _env_file(ledger, installation, wanted)),
         ("state directory", lambda: _state_dir(ledger, installation)),
         ("database", lambda: _database(ledger, installation)),
         ("API", lambda: _api(ledger, wanted, now)),
-        ("setup token", lambda: _setup_token(ledger, wanted)),
+        ("secrets of injections", lambda: _injections(ledger, wanted)),
     ]
     seen = _look(ledger, "the installation", lambda: observe(installation))
     if seen is None:
@@ -74,14 +85,24 @@ def audit(installation: Installation, wanted: Wanted, *, now: datetime.datetime)
             ledger.skipped(kind, "the installation", "it could not be looked at")
     else:
         known = seen
+        facts = known.as_result()
         looks += [
-            ("keys", lambda: _keys(ledger, installation, known, wanted, now)),
+            ("keys", lambda: _keys(ledger, facts, installation, known, wanted, now)),
             ("data", lambda: _data(ledger, installation, known)),
-            ("backups", lambda: _backups(ledger, installation, known, wanted, now)),
+            ("backups", lambda: _backups(ledger, facts, installation, known, wanted, now)),
+            ("containers", lambda: judge_containers(ledger, run, wanted.engines, keys=_needles(known), timeout_s=wanted.timeout_s)),
             ("search", lambda: _search(ledger, installation, known, wanted)),
         ]
     for name, look in looks:
         _look(ledger, name, look)
+    return Audited(ledger, facts)
+
+
+def audit_node(wanted: Wanted, *, run: Runner) -> Ledger:
+    """Look at a host that has no installation: at its containers, and at what injections have left."""
+    ledger = Ledger()
+    _look(ledger, "secrets of injections", lambda: _injections(ledger, wanted))
+    _look(ledger, "containers", lambda: judge_containers(ledger, run, wanted.engines, keys={}, timeout_s=wanted.timeout_s))
     return ledger
 
 
@@ -96,11 +117,15 @@ def _look(ledger: Ledger, name: str, look: t.Callable[[], T]) -> T | None:
         return None
 
 
-def _keys(ledger: Ledger, installation: Installation, seen: Observation, wanted: Wanted, now: datetime.datetime) -> None:
+def _keys(
+    ledger: Ledger, facts: dict[str, t.Any], installation: Installation, seen: Observation, wanted: Wanted, now: datetime.datetime
+) -> None:
     age = None
     if seen.sight.env is not None:
         record = installation.keyring.record()
         age = judge_due(record, env_mark=seen.sight.env, rotation_id=None, max_age_days=wanted.max_age_days, now=now).age_days
+    facts["key_age_days"] = None if age is None else round(age, 2)
+    facts["key_encoding"] = seen.keys.active.encoding if seen.keys.active is not None else None
     judge_keys(ledger, seen, where=str(installation.env_file), age_days=age, max_age_days=wanted.max_age_days)
 
 
@@ -109,12 +134,14 @@ def _data(ledger: Ledger, installation: Installation, seen: Observation) -> None
     judge_data(ledger, seen, where=installation.database().name, canary_is_expected=expected)
 
 
-def _backups(ledger: Ledger, installation: Installation, seen: Observation, wanted: Wanted, now: datetime.datetime) -> None:
+def _backups(
+    ledger: Ledger, facts: dict[str, t.Any], installation: Installation, seen: Observation, wanted: Wanted, now: datetime.datetime
+) -> None:
     folder = wanted.backup_dir
     if not folder:
         ledger.skipped("backup_missing", "backups", "no directory is named (backup_dir)")
         return
-    notes = backups_by_key(installation, seen.keys, folder)
+    notes = facts["backups"] = backups_by_key(installation, seen.keys, folder)
     judge_backups(ledger, notes, where=folder, known=seen.keys.by_fingerprint(), now=now)
     for note in notes:
         judge_private(ledger, "backup_mode", _rights(note["path"]))
@@ -183,23 +210,17 @@ def _parts_of(url: str) -> tuple[urllib.parse.SplitResult, str]:
     return parts, f"{parts.scheme}://{host}{port}"
 
 
-def _setup_token(ledger: Ledger, wanted: Wanted) -> None:
-    path = wanted.setup_token_file
-    if path:
-        evidence = "the token that makes the first administrator still lies there" if os.path.exists(path) else None
-        ledger.held("setup_token_left", path, evidence)
+def _injections(ledger: Ledger, wanted: Wanted) -> None:
+    if wanted.secrets_dir:
+        judge_secrets_dir(ledger, wanted.secrets_dir)
 
 
 def _search(ledger: Ledger, installation: Installation, seen: Observation, wanted: Wanted) -> None:
     if not wanted.search:
         ledger.skipped("key_in_file", "files that others may read", "no places are named (search)")
         return
-    needles = {
-        f"the {seen.keys.role_of(mark)} key {mark}": sorted({_bytes(form) for form in key.forms() if len(form) >= _SHORTEST_SEARCHED})
-        for mark, key in seen.keys.by_fingerprint().items()
-    }
     spare = {os.path.realpath(installation.env_file)} if installation.env_file else set()
-    result = search_readable(wanted.search, needles, most_bytes=wanted.search_most_bytes, spare=spare)
+    result = search_readable(wanted.search, _needles(seen), most_bytes=wanted.search_most_bytes, spare=spare)
     for path, names in result.found:
         ledger.found("key_in_file", path, f"every user of the host may read it, and {', '.join(names)} stands in it")
     if not result.found and not result.left_out:
@@ -208,13 +229,21 @@ def _search(ledger: Ledger, installation: Installation, seen: Observation, wante
         ledger.skipped("key_in_file", "files that others may read", text)
 
 
+def _needles(seen: Observation) -> dict[str, list[bytes]]:
+    """Return the forms in which each known key may stand somewhere, by how it may be named."""
+    return {
+        f"the {seen.keys.role_of(mark)} key {mark}": sorted({_bytes(form) for form in key.forms() if len(form) >= _SHORTEST_SEARCHED})
+        for mark, key in seen.keys.by_fingerprint().items()
+    }
+
+
 def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
 def _rights(path: str) -> Rights:
     status = rights_of(path)
-    return Rights(path, status.st_mode, status.st_uid, status.st_gid)
+    return Rights(path, status.st_mode, status.st_uid, status.st_gid, has_access_list(path))
 
 
-__all__ = ("Wanted", "audit")
+__all__ = ("Audited", "Wanted", "audit", "audit_node")

@@ -43,12 +43,18 @@ KINDS: dict[str, Kind] = {
     "key_doubtful": Kind(MEDIUM, "rotate to a generated key of 32 bytes", "servos.ops.key_rotate"),
     "key_in_file": Kind(CRITICAL, "remove the key from the file, and rotate: it counts as known", "servos.ops.key_rotate"),
     "key_old": Kind(MEDIUM, "rotate", "servos.ops.key_rotate"),
+    "key_in_inspect": Kind(
+        MEDIUM, "let the container have it as a mounted file, and nobody but root ask the engine", "servos.ops.secret_inject"
+    ),
     "leftover_file": Kind(MEDIUM, "run the playbook that was stopped again; it clears what it left", "servos.ops.key_rotate"),
     "previous_key_kept": Kind(LOW, "retire the key once nothing needs it any more", "servos.ops.key_retire"),
     "process_forgotten": Kind(MEDIUM, "restart or stop the process", "servos.ops.service_restart"),
     "process_key_differs": Kind(HIGH, "run servos.ops.rotate again; it restarts the service", "servos.ops.service_restart"),
     "rotation_unfinished": Kind(HIGH, "run servos.ops.rotate again; it goes on from there", "servos.ops.key_rotate"),
-    "setup_token_left": Kind(HIGH, "finish the setup, and remove the file", ""),
+    "secret_in_inspect": Kind(
+        LOW, "let the container have them as mounted files (delivery: mount), or nobody but root ask the engine", "servos.ops.secret_inject"
+    ),
+    "setup_token_left": Kind(HIGH, "finish the setup, and remove the token (state: absent)", "servos.ops.servos_setup_token"),
     "state_dir_mode": Kind(HIGH, "make the directory 0700 and root's", ""),
     "agent_rights": Kind(HIGH, "take away what the agent has not to have", "servos.ops.agent_harden"),
     "unreachable": Kind(HIGH, "see that the host is up, and audit again", ""),

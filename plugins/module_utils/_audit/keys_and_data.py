@@ -31,7 +31,8 @@ def judge_keys(ledger: Ledger, seen: Observation, *, where: str, age_days: float
         ledger.held("key_old", where, old)
     for role in ("previous", "withdrawn"):
         mark = getattr(sight, role)
-        ledger.held("previous_key_kept", f"the {role} key", f"{mark} is still kept" if mark else None)
+        since = f", {age_days:.0f} days after it was replaced" if age_days is not None and role == "previous" else ""
+        ledger.held("previous_key_kept", f"the {role} key", f"{mark} is still kept{since}" if mark else None)
     if not seen.process_seen:
         ledger.skipped("process_key_differs", "the service", "no service is described (service_manager=none)")
     elif seen.process is None:

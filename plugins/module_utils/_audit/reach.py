@@ -17,7 +17,7 @@ import typing as t
 from .._system.addresses import is_loopback
 from .findings import CRITICAL, HIGH, MEDIUM, Ledger
 
-_WEAK = {"trust": "lets everybody in without a password", "password": "takes the password in clear", "md5": "takes md5 hashes of passwords"}
+_WEAK = {"trust": "lets everybody in without a password", "password": "takes the password in clear"}
 _WIDE_BITS = 16
 _MOST_NAMED = 5
 
@@ -47,7 +47,7 @@ def judge_rules(ledger: Ledger, name: str, rules: t.Iterable[HbaRule]) -> None:
             if rule.kind != "local" and rule.method == "trust":
                 trusting.append(f"line {rule.line} {_WEAK['trust']} from this host")
             continue
-        if rule.method in _WEAK and not (rule.method == "md5" or (rule.method == "password" and rule.kind == "hostssl")):
+        if rule.method in _WEAK and not (rule.method == "password" and rule.kind == "hostssl"):
             trusting.append(f"line {rule.line} {_WEAK[rule.method]} from {rule.address}")
         elif is_wide(rule.address, rule.netmask):
             how = "" if rule.kind == "hostssl" else ", without TLS"

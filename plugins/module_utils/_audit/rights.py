@@ -13,14 +13,17 @@ import typing as t
 
 from .findings import CRITICAL, HIGH, Ledger
 
+_BY_LIST = "an access list gives others rights to it (getfacl shows it)"
+
 
 class Rights(t.NamedTuple):
-    """Who owns a path, and its mode with type and permission bits, stat(2)."""
+    """Who owns a path, its mode with type and permission bits, stat(2), and whether an access list gives others more, acl(5)."""
 
     path: str
     mode: int
     uid: int
     gid: int
+    has_access_list: bool = False
 
 
 def others_may(rights: Rights) -> str:
@@ -37,6 +40,8 @@ def judge_env_file(ledger: Ledger, file: Rights, folder: Rights, *, trusted_uids
     elif file.mode & (stat.S_IRGRP | stat.S_IWGRP) and file.gid not in trusted_gids:
         ledger.found("env_file_mode", file.path, f"the group {file.gid}, which is not the service's, may read or write it (mode {shown})",
                      severity=HIGH)  # fmt: skip
+    elif file.has_access_list:
+        ledger.found("env_file_mode", file.path, _BY_LIST, severity=HIGH)
     else:
         ledger.passed("env_file_mode", file.path)
     owner = None if file.uid in trusted_uids else f"it belongs to the user {file.uid}, not to root or the service"
@@ -48,13 +53,16 @@ def judge_private(ledger: Ledger, kind: str, rights: Rights) -> None:
     """Judge what is for its owner alone."""
     loose = stat.S_IMODE(rights.mode) & 0o077
     evidence = f"others than its owner may use it (mode {stat.S_IMODE(rights.mode):04o})" if loose else None
+    if rights.has_access_list:
+        evidence = _BY_LIST
     ledger.held(kind, rights.path, evidence, severity=CRITICAL if loose & 0o006 and kind == "state_dir_mode" else None)
 
 
 def judge_database_file(ledger: Ledger, rights: Rights) -> None:
     """Judge the file of a database: values in it are sealed, and all else is not."""
     may = others_may(rights)
-    ledger.held("database_file_mode", rights.path, f"every user of the host may {may} it" if may else None)
+    evidence = f"every user of the host may {may} it" if may else _BY_LIST if rights.has_access_list else None
+    ledger.held("database_file_mode", rights.path, evidence)
 
 
 def _who_may_replace(folder: Rights, trusted_uids: t.Container[int], trusted_gids: t.Container[int]) -> str | None:

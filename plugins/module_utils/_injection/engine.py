@@ -53,13 +53,17 @@ class Engine:
         self._secrets = list(secrets)
         self._roots: list[str] = []
 
+    def is_installed(self) -> bool:
+        """Tell whether its command is on this host."""
+        return shutil.which(self.command) is not None
+
     def require(self) -> None:
         """Hold the engine to being there and answering.
 
         Raises:
             EngineError: it does not.
         """
-        if shutil.which(self.command) is None:
+        if not self.is_installed():
             raise EngineError(f"there is no command {self.command} on this host; install the engine, or set engine to another one")
         code, output, error = self._run(["info", f"--format={self._root_format}"])
         self._roots = [line for line in output.splitlines() if line]
@@ -90,6 +94,10 @@ class Engine:
         rows = [line.split(" ", 1) for line in self._query(words, "list containers").splitlines() if " " in line]
         seen = [self.look(container_id) for container_id, shown in rows if set(shown.split(",")) & set(names)]
         return {container.name: container for container in seen if container is not None and container.name in names}
+
+    def container_ids(self) -> list[str]:
+        """Return the ids of all containers, running or not, whoever made them."""
+        return self._query(["ps", "--all", "--no-trunc", "--format={{.ID}}"], "list containers").split()
 
     def mount_paths(self) -> set[str]:
         """Return the directories of mounted secrets that containers of ours refer to."""
@@ -146,12 +154,20 @@ class Engine:
 
     def labels_of_image(self, image: str) -> dict[str, str]:
         """Return the labels that an image hands on to its containers; none where it is not here any more."""
-        code, output, unused_error = self._run(["image", "inspect", "--format={{json .Config.Labels}}", image])
-        try:
-            found = json.loads(output) if code == 0 else None
-        except ValueError:
-            found = None
+        found = self._image_setting(image, "Labels")
         return found if isinstance(found, dict) else {}
+
+    def environment_of_image(self, image: str) -> list[str]:
+        """Return the variables (C(NAME=value)) that an image sets; none where it is not here any more."""
+        found = self._image_setting(image, "Env")
+        return [str(line) for line in found] if isinstance(found, list) else []
+
+    def _image_setting(self, image: str, name: str) -> t.Any:
+        code, output, unused_error = self._run(["image", "inspect", f"--format={{{{json .Config.{name}}}}}", image])
+        try:
+            return json.loads(output) if code == 0 else None
+        except ValueError:
+            return None
 
     @property
     def instance(self) -> str:

@@ -12,7 +12,6 @@ Nothing that is returned holds the token, or anything that is computed from it.
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 import typing as t
 
@@ -56,7 +55,7 @@ def look(path: str, owner_uid: int | None, log: TokenLog | None) -> Found:
     """
     paths, places, warnings = [path], [], []
     container_id = None
-    if log is not None and shutil.which(log.engine.command) is not None:  # where there is no engine there is no container
+    if log is not None and log.engine.is_installed():  # where there is no engine there is no container
         log.engine.require()
         found = log.engine.find([log.name]).get(log.name)
         container_id = None if found is None else found.container_id

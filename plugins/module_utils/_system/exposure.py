@@ -45,6 +45,14 @@ def names_in(directory: str) -> list[str]:
         raise file_error("list", directory, error) from None
 
 
+def has_access_list(path: str) -> bool:
+    """Tell whether a path has an access list of its own beside its mode, acl(5). File systems without them have none."""
+    try:
+        return bool(os.getxattr(path, "system.posix_acl_access"))
+    except OSError:
+        return False
+
+
 class Search(t.NamedTuple):
     """What a search has found: C(found) as (path, names); how much it read; what it left out, and why."""
 
@@ -156,4 +164,4 @@ def _found_in(path: str, needles: t.Mapping[str, t.Sequence[bytes]], most_bytes:
                 return sorted(found), taken, False
 
 
-__all__ = ("Search", "names_in", "rights_of", "search_readable")
+__all__ = ("Search", "has_access_list", "names_in", "rights_of", "search_readable")

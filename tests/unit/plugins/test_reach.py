@@ -45,7 +45,7 @@ OUT_OF_REACH = {
     "servos_agent_info": (
         "_stores", "_sealing", "_rotation", "_keys/keyring", "_apps", "_hosts", "_injection", "_system/files", "_agents/harden",
     ),
-    "servos_audit": ("_hosts", "_injection", "_sealing/guessing"),
+    "servos_audit": ("_hosts", "_injection/inject", "_sealing/guessing"),
     "servos_hostkey": ("_stores", "_sealing", "_rotation", "_keys/keyring", "_apps", "_injection"),
     "servos_pika_info": ("_stores", "_sealing/codecs", "_rotation/installation", "_hosts", "_injection"),
     "servos_pika_key": ("_stores", "_sealing/codecs", "_rotation/installation", "_hosts", "_injection/engine"),
