@@ -37,6 +37,7 @@ RANKS = {
 }
 PURE = {
     "_audit/findings",
+    "_audit/inspected",
     "_audit/reach",
     "_audit/rights",
     "_errors",

@@ -17,11 +17,12 @@ from ansible_collections.servos.ops.plugins.plugin_utils._report_junit import ju
 
 OLD, NEW = "mk:" + "0" * 16, "mk:" + "1" * 16
 HOSTILE = "</td></style><script>alert(1)</script>\u202e\x07\ud800&\"'"
+ROLES = ("active", "staged", "previous", "withdrawn", "listed", "empty", "plain", "foreign")
 VOID = {"meta", "br", "rect", "line", "link"}
 
 
 def field(**counts):
-    return {"table": "servers", "column": "ssh_key", "columns": ["ssh_key"], "path": None, **dict.fromkeys(records._BY_ROLE, 0), **counts}
+    return {"table": "servers", "column": "ssh_key", "columns": ["ssh_key"], "path": None, **dict.fromkeys(ROLES, 0), **counts}
 
 
 ROTATED = {
