@@ -164,7 +164,7 @@ def main() -> None:
 
     def work() -> dict[str, t.Any]:
         if not 0 < params["start_timeout"] <= 3600:
-            raise AgentError("start_timeout is not a number of seconds above 0 and up to 3600")
+            raise AgentError("start_timeout is not a number of seconds above 0 and up to 3600; correct it")
         policy = policy_from(params)
         wish = Wish(
             user=params["user"], group=params["group"], supplementary_groups=tuple(params["supplementary_groups"]),

@@ -216,11 +216,11 @@ def main() -> None:
 
     def work() -> dict[str, t.Any]:
         if not 1 <= params["parallel"] <= 256:
-            raise HostKeyError("parallel is not a number from 1 to 256")
+            raise HostKeyError("parallel is not a number from 1 to 256; correct it")
         if not 0 < params["timeout"] <= 3600:
-            raise HostKeyError("timeout is not a number of seconds above 0 and up to 3600")
+            raise HostKeyError("timeout is not a number of seconds above 0 and up to 3600; correct it")
         if not 0 <= params["lock_timeout"] <= 3600:
-            raise HostKeyError("lock_timeout is not a number of seconds from 0 to 3600")
+            raise HostKeyError("lock_timeout is not a number of seconds from 0 to 3600; correct it")
         if not params["key_types"]:
             raise HostKeyError("key_types is empty; name one type at least, or leave it out")
         endpoints = parse_endpoints(params["hosts"], port=params["port"], expected=params["expected_fingerprint"])

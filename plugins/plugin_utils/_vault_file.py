@@ -61,7 +61,10 @@ class VaultFile:
         if not os.path.isdir(directory):
             raise EscrowError(f"{directory}, for escrow.vault_file, is not there on the controller; nothing was changed; make it")
         if not os.access(directory, os.W_OK):
-            raise EscrowError(f"{directory} cannot be written on the controller by uid {os.geteuid()}; nothing was changed")
+            raise EscrowError(
+                f"{directory} cannot be written on the controller by uid {os.geteuid()}; nothing was changed; "
+                "correct its mode or owner"
+            )
         path = self._path_for("mk:0")
         if os.path.lexists(path):
             self._opened(files.read_file(path, limit_bytes=_LIMIT_BYTES), path)
@@ -78,7 +81,7 @@ class VaultFile:
             try:
                 sealed = VaultLib(self._secrets).encrypt(handed.document.encode("ascii"), secret, vault_id=vault_id)
             except AnsibleError as error:
-                raise EscrowError(f"Ansible did not encrypt {path}: {error}; no data was touched") from None
+                raise EscrowError(f"Ansible did not encrypt {path}: {error}; no data was touched; see to that, then run again") from None
             self._write_new(path, sealed, handed.document)
         content = read_from_disk(path, limit_bytes=_LIMIT_BYTES)
         found = self._fingerprint_in(self._opened(content, path), handed.derivation, path)

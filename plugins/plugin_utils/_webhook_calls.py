@@ -27,7 +27,7 @@ def judged(
     """
     name = "webhook_signature" if kind == "test" else "webhook_verdict"
     if not isinstance(headers, t.Mapping):
-        raise AnsibleFilterError(f"servos.ops.{name}: headers is a dictionary of the webhook's headers")
+        raise AnsibleFilterError(f"servos.ops.{name}: headers is no dictionary; give the webhook's headers as one")
     try:
         return webhooks.verdict(
             webhooks.body_bytes(body, is_base64=boolean(body_is_base64)), headers, _listed(secret), scheme=scheme, header=header,

@@ -121,7 +121,7 @@ def body_bytes(body: t.Any, *, is_base64: bool = False) -> bytes:
     try:
         return base64.b64decode(raw, validate=True)
     except binascii.Error:
-        raise WebhookError("the body is not base64") from None
+        raise WebhookError("the body is not base64; give it as it was received, or leave out body_is_base64") from None
 
 
 def _standard(body: bytes, given: t.Mapping[str, t.Any], keys: t.Sequence[bytes], now: float, tolerance_s: float) -> Verdict:
@@ -173,7 +173,10 @@ def _keys(secrets: t.Sequence[str], scheme: str) -> list[bytes]:
     decoded = [_unbase64(secret[len(_STANDARD_PREFIX) :] if secret.startswith(_STANDARD_PREFIX) else secret) for secret in secrets]
     keys = [key for key in decoded if key]
     if len(keys) != len(secrets):
-        raise WebhookError(f"a secret of the scheme {scheme} is base64 behind {_STANDARD_PREFIX}, and one that was given is not")
+        raise WebhookError(
+            f"a secret of the scheme {scheme} is base64 behind {_STANDARD_PREFIX}, and one that was given is not; "
+            "give it as the sender shows it"
+        )
     return keys
 
 

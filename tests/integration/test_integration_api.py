@@ -49,7 +49,7 @@ REFUSALS: dict[str, tuple[str, list[str]]] = {
     "no canary, nested": ("canary_missing,error_shape=nested", ["Integrity canary not found"]),
     "no canary, as detail": ("canary_missing,status_variant=400,error_shape=detail", ["400", "Integrity canary not found"]),
     "no canary, and both keys": ("canary_missing,echo_keys", ["Integrity canary not found"]),
-    "dropped before the commit": ("drop_before_commit", ["broke after the request", "nothing was changed", "safe to run again"]),
+    "dropped before the commit": ("drop_before_commit", ["broke after the request", "nothing was changed", "run again, which is safe"]),
 }
 
 

@@ -10,7 +10,7 @@ import base64
 import pytest
 from installations import NEW, OLD, OTHER, Servos, assert_refused, assert_same, b64, fingerprint
 
-FORMAT = "expected 64 hex digits or 44 characters of Base64"
+FORMAT = "give 64 hex digits or 44 characters of Base64"
 MALFORMED = {
     "empty": ("", ["is empty"]),
     "a line end alone": ("\n", ["is empty"]),

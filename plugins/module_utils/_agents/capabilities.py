@@ -37,7 +37,7 @@ def wanted_capabilities(texts: list[str]) -> list[str]:
         name = text.strip().upper()
         name = name if name.startswith("CAP_") else f"CAP_{name}"
         if name not in NAMES:
-            raise AgentError(f"there is no capability {text}; capabilities(7) lists them, for example CAP_NET_ADMIN")
+            raise AgentError(f"there is no capability {text}; name one of capabilities(7), for example CAP_NET_ADMIN")
         found.add(name)
     return sorted(found, key=NAMES.index)
 

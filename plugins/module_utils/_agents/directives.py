@@ -142,10 +142,13 @@ def _refuse(wish: Wish) -> None:
             raise AgentError(f"directives: {name!r} and its value are not one line of a unit each; see systemd.exec(5)")
     for path in wish.read_write_paths:
         if not path.startswith("/") or any(letter.isspace() for letter in path):
-            raise AgentError("read_write_paths holds what is not an absolute path, or one with a blank in it")
+            raise AgentError(
+                "read_write_paths holds what is not an absolute path, or one with a blank in it; "
+                "write absolute paths without blanks"
+            )
     for text in (wish.user, wish.group, *wish.supplementary_groups):
         if not re.match(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z", text):
-            raise AgentError("user, group or supplementary_groups holds what is no name")
+            raise AgentError("user, group or supplementary_groups holds what is no name; write names of letters, digits and _ . - only")
 
 
 def _texts(value: t.Any) -> list[str]:

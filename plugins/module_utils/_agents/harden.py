@@ -94,7 +94,7 @@ def _harden(asked: Hardening, *, write: bool) -> dict[str, t.Any]:
     if not restart and text is not None and not seen["conforms"]:
         raise AgentError(
             f"the drop-in {file.path} is in force, and {unit.name} was started with it, but is not as it must be: "
-            f"{_in_words(seen)}; deviations says how to mend each", deviations=seen["deviations"], processes=seen["processes"],
+            f"{_in_words(seen)}; see in deviations how to mend each", deviations=seen["deviations"], processes=seen["processes"],
         )  # fmt: skip
     return dict(result, **seen)
 
@@ -145,7 +145,10 @@ def _complaints(asked: Hardening, unit: UnitState, text: str) -> list[str]:
         try:
             unused_code, output, errors = asked.run([*verify, path])
         except OSError:
-            raise AgentError("there is no systemd-analyze on this host, which looks at the drop-in before it is installed") from None
+            raise AgentError(
+                "there is no systemd-analyze on this host to look at the drop-in before it is in force; "
+                "install it (package systemd)"
+            ) from None
     return complaints_about(asked.drop_in_name, output + errors)
 
 
@@ -176,7 +179,7 @@ def _restart_and_prove(asked: Hardening, text: str | None, *, changed: bool) -> 
 def _restart(asked: Hardening) -> None:
     code, unused_output, unused_errors = asked.run(["systemctl", "daemon-reload"])
     if code != 0:
-        raise AgentError(f"systemctl daemon-reload failed with exit code {code}")
+        raise AgentError(f"systemctl daemon-reload failed with exit code {code}; see what it says by hand, then run again")
     service = SystemdService(asked.agent.unit, asked.run)
     service.stop(asked.timeout_s)
     service.start(asked.timeout_s)
@@ -206,8 +209,8 @@ def _undone(asked: Hardening, error: ServosError) -> AgentError:
     except ServosError as second:
         return AgentError(f"{error}; and it could not be put back as it was: {second}; see journalctl -u {asked.agent.unit}", **error.facts)
     return AgentError(
-        f"{error}; the drop-in is as it was before, and the agent runs with that; deviations, or journalctl -u {asked.agent.unit}, "
-        "says what is in the way", **error.facts,
+        f"{error}; the drop-in is as it was before, and the agent runs with that; see deviations, or journalctl -u {asked.agent.unit}, "
+        "for what is in the way", **error.facts,
     )  # fmt: skip
 
 

@@ -77,7 +77,7 @@ def _run_of(module: AnsibleModule) -> PikaRun:
     if not SHORTEST_TIMEOUT_S < params["timeout"] <= 3600:
         raise ApiError(
             f"timeout is not a number of seconds above {SHORTEST_TIMEOUT_S} and up to 3600; the server itself waits for that long after "
-            "wrong keys"
+            "wrong keys; correct timeout"
         )
     pika = Pika(params["url"], timeout_s=params["timeout"], ca_path=params["ca_file"], verify=params["validate_certs"])
     custody = PikaCustody(
@@ -92,14 +92,14 @@ def _login_of(module: AnsibleModule) -> PikaLogin | None:
     if params["token_file"]:
         words = read_file(params["token_file"], limit_bytes=_LIMIT_BYTES).decode("ascii", "replace").split()
         if not words:
-            raise FileError(f"{params['token_file']} is empty; it must hold an API token (token_file)")
+            raise FileError(f"{params['token_file']} is empty; put an API token into it (token_file)")
         mask_texts(module, [words[0]])
         return PikaLogin(None, None, None, words[0])
     if not params["username"]:
         return None
     password = key_file_text(read_file(params["password_file"], limit_bytes=_LIMIT_BYTES))
     if not password:
-        raise FileError(f"{params['password_file']} is empty; it must hold the password of {params['username']} (password_file)")
+        raise FileError(f"{params['password_file']} is empty; put the password of {params['username']} into it (password_file)")
     mask_texts(module, [password])
     return PikaLogin(params["username"], password, params["login_strategy"], None)
 

@@ -87,14 +87,20 @@ def request(
         raise ApiError("the API URL holds a user name or password, which would stand in messages and notes; nothing was sent; take it out")
     where = f"{parts.scheme}://{parts.netloc}"
     if parts.scheme not in ("http", "https") or not host:
-        raise ApiError("the API URL must start with https:// (or http:// for this host)")
+        raise ApiError(
+            "the API URL has another scheme than https, or names no host; nothing was sent; "
+            "write https://HOST (or http:// for this host)"
+        )
     if parts.scheme == "http" and not is_loopback(host):
         raise ApiError(f"{where} is plain HTTP to another host, and master keys would cross the network in clear; use https")
     if token is not None and not _TOKEN.match(token):
         raise ApiError(f"the token for {where} is not one word of letters, digits and . _ ~ + / : | -; nothing was sent; correct its file")
     sent = dict(headers or {}, Accept="application/json", Connection="close")
     if any(not _PLAIN_HEADER.match(text) for text in sent.values()):
-        raise ApiError(f"a header for {where} has characters that no header may have; nothing was sent")
+        raise ApiError(
+            f"a header for {where} has characters that no header may have; nothing was sent; "
+            "correct the file that it comes from"
+        )
     connection = _connection(parts, host, timeout_s, ca_path, where, verify=verify, ca_option=ca_option)
     if token:
         sent["Authorization"] = f"Bearer {token}"
@@ -109,7 +115,7 @@ def request(
         except ssl.SSLError as error:
             raise ApiError(f"the TLS connection to {where} failed ({error.reason}); nothing was sent; see {ca_option}") from None
         except OSError as error:
-            raise ApiError(f"no connection to {where} ({error.strerror or type(error).__name__}); nothing was sent") from None
+            raise ApiError(f"no connection to {where} ({error.strerror or type(error).__name__}); nothing was sent; is it up?") from None
         try:
             connection.request(method, target, body=content, headers=sent)
             reply = connection.getresponse()
@@ -143,7 +149,7 @@ def _connection(
     try:
         context = ssl.create_default_context(cafile=ca_path or None)
     except (OSError, ssl.SSLError):
-        raise ApiError(f"{ca_path} holds no certificates that can be read ({ca_option}); nothing was sent to {where}") from None
+        raise ApiError(f"{ca_path} holds no certificates that can be read; nothing was sent to {where}; correct {ca_option}") from None
     if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

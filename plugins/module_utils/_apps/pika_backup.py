@@ -78,7 +78,7 @@ def receive_backup(
         raise ApiError(f"the backup of {where} did not come in whole: {error}; nothing was rotated; run again") from None
     if answer.status != 200 or gauge.header is None:
         what = described(answer) if answer.status != 200 or not gauge.seen_bytes else f"sent {gauge.seen_bytes} bytes"
-        raise ApiError(f"{where} {what}: that is no backup; nothing was rotated")
+        raise ApiError(f"{where} {what}: that is no backup; nothing was rotated; see the server's log, then run again")
     if gauge.seen_bytes != gauge.header.whole_bytes:
         raise ApiError(
             f"the backup of {where} is not whole: {gauge.seen_bytes} of {gauge.header.whole_bytes} bytes came; nothing was rotated; "
@@ -94,7 +94,7 @@ def parse_header(head: bytes, *, where: str) -> BackupHeader:
         ApiError: they are no such header.
     """
     if len(head) < _HEADER.size or not head.startswith(_MAGIC):
-        raise ApiError(f"{where} is no backup of Pika: it does not begin as one; nothing was rotated")
+        raise ApiError(f"{where} is no backup of Pika: it does not begin as one; nothing was rotated; see what {where} answers")
     unused_magic, flags, size_bytes, db_version = _HEADER.unpack(head[: _HEADER.size])
     return BackupHeader(bool(flags & _ENCRYPTED), size_bytes, db_version)
 
@@ -108,7 +108,10 @@ def db_version_of(pika: Pika) -> int:
     answer = pika.send("GET", "/api/v1/backup/info")
     version = answer.document.get("db_version") if isinstance(answer.document, dict) else None
     if answer.status != 200 or not isinstance(version, int):
-        raise ApiError(f"{pika.url}/api/v1/backup/info {described(answer)}: it cannot be backed up as it is; nothing was changed")
+        raise ApiError(
+            f"{pika.url}/api/v1/backup/info {described(answer)}: it cannot be backed up as it is; nothing was changed; "
+            "is it ready?"
+        )
     return version
 
 

@@ -109,11 +109,11 @@ def _flags(node: t.Any, place: str) -> t.Iterator[tuple[str, bool]]:
 def _unexpected(pika: Pika, path: str, answer: Answer) -> ApiError:
     meaning = judge(answer, "status")
     reason = {
-        "locked": "it is locked",
-        "no_capability": "the account lacks the capability settings.manage",
-        "no_login": "it does not take the login (any more)",
-        "unreadable": "it cannot read its own secrets with the key that it has in memory",
-    }.get(meaning, "that is not what Pika answers there")
+        "locked": "it is locked; unlock it (state=unlocked)",
+        "no_capability": "the account lacks the capability settings.manage; grant it, or give another username",
+        "no_login": "it does not take the login (any more); run again",
+        "unreadable": "it cannot read its own secrets with the key that it has in memory; lock it (state=locked), then unlock it",
+    }.get(meaning, "that is not what Pika answers there; is url the address of a Pika, with its base path?")
     return ApiError(f"{pika.url}{path} {described(answer)}: {reason}")
 
 

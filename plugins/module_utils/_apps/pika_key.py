@@ -111,7 +111,7 @@ def key_status(pika: Pika) -> KeyStatus:
         )
     raise ApiError(
         f"{pika.url}/api/v1/key/status {described(answer)}: this is no Pika with server keys, or url lacks its base path; "
-        "nothing was changed"
+        "nothing was changed; correct url"
     )
 
 

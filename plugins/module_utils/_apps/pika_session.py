@@ -99,7 +99,7 @@ class Pika:
         if answer.status == 401 and self.has_token:
             raise ApiError(f"{self.url}/api/v1/info {described(answer)}: the API token is none that it knows; correct token_file")
         if answer.status != 200 or not isinstance(found, dict) or "version" not in found:
-            raise ApiError(f"{self.url}/api/v1/info {described(answer)}: this is no Pika, or url lacks its base path; nothing was changed")
+            raise ApiError(f"{self.url}/api/v1/info {described(answer)}: this is no Pika, or url lacks its base path; correct url")
         return found
 
     def require_manager(self) -> dict[str, t.Any]:
@@ -125,7 +125,7 @@ class Pika:
 
     def _login_path(self, strategy: str | None) -> str:
         if strategy is not None and not _STRATEGY.match(strategy):
-            raise ApiError("login_strategy is no name of a way to log in: letters, digits and . _ - only")
+            raise ApiError("login_strategy is no name of a way to log in; write one of letters, digits and . _ - only")
         answer = self.send("GET", "/login/info")
         ways = _password_ways(answer.document) if answer.status == 200 else {}
         name = strategy or ("local" if "local" in ways or not ways else next(iter(ways)) if len(ways) == 1 else None)
@@ -139,7 +139,10 @@ class Pika:
         """Return a path that the server named, relative to the base URL: it may have the base path in front already."""
         parts = urllib.parse.urlsplit(path)
         if parts.scheme or parts.netloc or not path.startswith("/"):
-            raise ApiError(f"{self.url}/login/info names a place on another host to log in at; the password is not sent there")
+            raise ApiError(
+                f"{self.url}/login/info names a place on another host to log in at; the password is not sent there; "
+                "is url the address of a Pika?"
+            )
         base = urllib.parse.urlsplit(self.url).path
         return path[len(base) :] if base and path.startswith(base + "/") else path
 
@@ -190,7 +193,7 @@ def judge_login(answer: Answer, *, url: str) -> str:
         raise ApiError(f"{at}, a redirect, which was not followed, since it would take the password along; correct url")
     if answer.status in (502, 503):
         raise ApiError(f"{at}: nobody can log in just now (a cluster without a leader?); nothing was changed; run again later")
-    raise ApiError(f"{at}: the login was refused; nothing was changed")
+    raise ApiError(f"{at}: the login was refused; nothing was changed; see the log of Pika for why")
 
 
 def described(answer: Answer) -> str:

@@ -106,7 +106,7 @@ def _rows_of(answer: Answer, *, at: str, has_session: bool) -> list[ShownRow]:
         raise ApiError(f"{at} with {answer.content_type or 'no content type'} instead of JSON: this is not the gateway; correct the URL")
     keys = answer.document.get("keys") if isinstance(answer.document, dict) else None
     if not isinstance(keys, list):
-        raise ApiError(f"{at}, but with no list of keys in JSON: this is not the gateway, or another version of it")
+        raise ApiError(f"{at}, but with no list of keys in JSON: this is not the gateway, or another version of it; correct the URL")
     rows = []
     for entry in keys:
         found = [entry.get(name) for name in ("id", "name", "maskedValue")] if isinstance(entry, dict) else [None]
@@ -128,7 +128,7 @@ def _refuse_status(answer: Answer, at: str, has_session: bool) -> None:
             what = "the admin key is missing or wrong (admin_key_file); it was not tried again, since five failures lock everybody out"
         raise ApiError(f"{at}: {what}")
     if status == 403:
-        raise ApiError(f"{at}: the session's user is neither admin nor owner of the tenant (session_cookie_file)")
+        raise ApiError(f"{at}: the session's user is neither admin nor owner of the tenant; log in as one who is (session_cookie_file)")
     if status == 429:
         told = answer.headers.get("retry-after", "")
         wait = f"{told} s" if told.isdigit() else "a minute"
@@ -138,7 +138,7 @@ def _refuse_status(answer: Answer, at: str, has_session: bool) -> None:
         )
     if status == 503 and _kind_of(answer) == "configuration_error":
         raise ApiError(f"{at}: the gateway runs without PROVARA_MASTER_KEY; put it back into its environment and restart it")
-    raise ApiError(f"{at}, expected 200")
+    raise ApiError(f"{at}, and 200 was expected; see the log of the gateway for why")
 
 
 def _kind_of(answer: Answer) -> t.Any:

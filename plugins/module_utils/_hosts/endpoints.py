@@ -83,7 +83,7 @@ def _parse(entry: t.Any, *, where: str, port: int) -> Endpoint:
         raise HostKeyError(f"{where}: neither a text nor a dictionary; write name, name:port, or a dictionary with host and port")
     unknown = sorted(str(name) for name in options if name not in _OPTIONS)
     if unknown:
-        raise HostKeyError(f"{where}: there is no option {unknown[0]!r}; there are {', '.join(_OPTIONS)}")
+        raise HostKeyError(f"{where}: there is no option {unknown[0]!r}; use {', '.join(_OPTIONS)}")
     host, own_port = _host_and_port(options.get("host"), where=where)
     if options.get("port") is not None:
         if own_port is not None:
@@ -122,7 +122,7 @@ def _name(host: str, *, where: str) -> str:
         return host.lower()
     reason = "is longer than 253 characters" if len(host) > _MAX_NAME else "is neither a host name nor an IP address"
     raise HostKeyError(
-        f"{where}: {host[:_MAX_SHOWN]!a} {reason}; names have letters, digits, dots, minus and underscore (others in their xn-- form)"
+        f"{where}: {host[:_MAX_SHOWN]!a} {reason}; write letters, digits, dots, minus and underscore (others in their xn-- form)"
     )
 
 
@@ -146,7 +146,7 @@ def _port(value: t.Any, *, where: str) -> int:
     if isinstance(value, str) and re.match(r"[0-9]{1,5}\Z", value):
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 65535:
-        raise HostKeyError(f"{where}: the port is not a number from 1 to 65535")
+        raise HostKeyError(f"{where}: the port is not a number from 1 to 65535; correct it")
     return value
 
 

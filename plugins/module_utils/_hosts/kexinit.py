@@ -59,7 +59,7 @@ def _read_line(receive: Receive, *, is_first: bool) -> bytes:
     while not line.endswith(b"\n"):
         piece = receive(1)
         if not piece and not line and is_first:
-            raise HostKeyError("closes the connection without a word; it may be starting, overloaded, or refusing this address")
+            raise HostKeyError("closes the connection without a word; is it starting, overloaded, or refusing this address?")
         if not piece or len(line) >= _MAX_LINE:
             raise HostKeyError("is not an SSH server: what it sends is no SSH version; check the port")
         line += piece
@@ -77,21 +77,21 @@ def read_offer(receive: Receive) -> Offer:
         if payload[0] == _KEXINIT:
             return _offer_of(payload)
         if payload[0] == _DISCONNECT:
-            raise HostKeyError("disconnects before it offers a key; it may be overloaded, or refusing this address")
+            raise HostKeyError("disconnects before it offers a key; is it overloaded, or refusing this address?")
         if payload[0] not in (_IGNORE, _DEBUG):
             break
-    raise HostKeyError("sends another packet where SSH has its offer of algorithms; it is no SSH server that is known here")
+    raise HostKeyError("sends another packet where SSH has its offer of algorithms; is it an SSH server?")
 
 
 def _read_packet(receive: Receive) -> bytes:
     """Return the payload of one unencrypted packet (section 6), of one byte at least."""
     length = int.from_bytes(_exactly(receive, 4), "big")
     if not 5 <= length <= _MAX_PACKET:
-        raise HostKeyError("sends a packet of impossible length; it is no SSH server that is known here")
+        raise HostKeyError("sends a packet of impossible length; is it an SSH server?")
     packet = _exactly(receive, length)
     padding = packet[0]
     if not 4 <= padding < length - 1:
-        raise HostKeyError("sends a packet with impossible padding; it is no SSH server that is known here")
+        raise HostKeyError("sends a packet with impossible padding; is it an SSH server?")
     return packet[1 : length - padding]
 
 
@@ -100,7 +100,7 @@ def _exactly(receive: Receive, count: int) -> bytes:
     while len(buffer) < count:
         piece = receive(count - len(buffer))
         if not piece:
-            raise HostKeyError("closes the connection before it offers a key; it may be overloaded, or refusing this address")
+            raise HostKeyError("closes the connection before it offers a key; is it overloaded, or refusing this address?")
         buffer += piece
     return bytes(buffer)
 
@@ -112,7 +112,7 @@ def _offer_of(payload: bytes) -> Offer:
         length = int.from_bytes(payload[place : place + 4], "big")
         end = place + 4 + length
         if place + 4 > len(payload) or end > len(payload):
-            raise HostKeyError("offers algorithms in a form that cannot be read; it is no SSH server that is known here")
+            raise HostKeyError("offers algorithms in a form that cannot be read; is it an SSH server?")
         lists.append(tuple(name for name in payload[place + 4 : end].decode("ascii", "replace").split(",") if name))
         place = end
     return Offer(*lists)

@@ -164,26 +164,26 @@ def _parse(text: str, number: int | None) -> str | Entry:
     """
     where = f"line {number}" if number else "a new line"
     if "\x00" in text:
-        raise PinStoreError(f"{where} holds a NUL byte")
+        raise PinStoreError(f"{where} holds a NUL byte; remove that line")
     bare = text.strip(" \t\r")
     if not bare or bare.startswith("#"):
         return text
     found = _LINE.match(text)
     if not found:
-        raise PinStoreError(f"{where} is not what sshd(8) describes: names, key type, key")
+        raise PinStoreError(f"{where} is not what sshd(8) describes (names, key type, key); correct or remove it")
     fields = found.groupdict()
     if fields["marker"] not in _MARKERS:
-        raise PinStoreError(f"{where} has a marker that is neither @revoked nor @cert-authority")
+        raise PinStoreError(f"{where} has a marker that is neither @revoked nor @cert-authority; correct or remove it")
     try:
         fields["names"].encode("utf-8")
     except UnicodeEncodeError:
-        raise PinStoreError(f"{where} has names that are not UTF-8") from None
+        raise PinStoreError(f"{where} has names that are not UTF-8; correct or remove it") from None
     try:
         own_type = type_of_blob(base64.b64decode(fields["blob"], validate=True))
     except (binascii.Error, ValueError):
-        raise PinStoreError(f"{where} has a key that is not Base64") from None
+        raise PinStoreError(f"{where} has a key that is not Base64; correct or remove it") from None
     if own_type != fields["key_type"]:
-        raise PinStoreError(f"{where} says another key type than its key does")
+        raise PinStoreError(f"{where} says another key type than its key does; correct or remove it")
     return Entry(text, number, fields, found.span("names"))
 
 

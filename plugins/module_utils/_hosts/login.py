@@ -88,7 +88,7 @@ def log_in(
         wanted = transport.auth_publickey(user, identity)
         if not transport.is_authenticated():
             more = ", ".join(wanted)
-            raise ServosError(f"{host}:{port} takes the key of {user} and wants more: {more}; a key alone must be enough there")
+            raise ServosError(f"{host}:{port} takes the key of {user} and wants more: {more}; let a key alone be enough there")
         transport.open_session(timeout=left_s()).close()
         return mark
     except paramiko.AuthenticationException:
@@ -100,7 +100,8 @@ def log_in(
     except (paramiko.SSHException, EOFError, OSError, ValueError) as error:
         kinds = ", ".join(dict.fromkeys(kind for kind, unused_blob in pinned))
         raise HostKeyError(
-            f"no secure connection to {host}:{port}, which was asked for a host key of the pinned types {kinds} ({type(error).__name__})"
+            f"no secure connection to {host}:{port}, which was asked for a host key of the pinned types {kinds} ({type(error).__name__}); "
+            "see what servos_hostkey finds there (state=verified)"
         ) from None
     finally:
         if transport is not None:
@@ -141,7 +142,10 @@ def _identity(private_key: bytes, passphrase: bytes | None) -> paramiko.PKey:
             serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
         ).decode("ascii")
         return reader.from_private_key(io.StringIO(text))
-    raise KeyFormatError("the private key is of no form that is known (Ed25519, ECDSA, RSA), or its passphrase is not the stored one")
+    raise KeyFormatError(
+        "the private key is of no form that is known (Ed25519, ECDSA, RSA), or its passphrase is not the stored one; "
+        "store it anew"
+    )
 
 
 __all__ = ("log_in",)

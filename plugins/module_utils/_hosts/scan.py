@@ -116,16 +116,16 @@ def _on(wire: Wire, converse: t.Callable[[], Result], *, timeout_s: float) -> Re
                 f"connects, and has not shown its keys after {timeout_s:g} seconds; it is overloaded or not SSH; raise timeout"
             ) from None
         if wire.is_full:
-            raise HostKeyError("sends without end and shows no key; it is no SSH server that is known here") from None
+            raise HostKeyError("sends without end and shows no key; is it an SSH server?") from None
         if isinstance(error, OSError):
-            raise HostKeyError("breaks the connection off before it shows its key; it may be overloaded, or refusing us") from None
+            raise HostKeyError("breaks the connection off before it shows its key; is it overloaded, or refusing us?") from None
         raise
 
 
 def _offer(wire: Wire) -> Offer:
     greeting = f"{_VERSION}\r\n".encode("ascii")
     if wire.send(greeting) != len(greeting):
-        raise HostKeyError("takes in nothing")
+        raise HostKeyError("takes in nothing; is it an SSH server?")
     read_version(wire.recv)
     return read_offer(wire.recv)
 

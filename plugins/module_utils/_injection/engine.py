@@ -136,7 +136,7 @@ class Engine:
         if code != 0:
             if "no such" in error.lower() or "no container with" in error.lower():
                 return None
-            raise EngineError(f"{self.command} cannot show a container: {self._reason(error)}")
+            raise EngineError(f"{self.command} cannot show a container: {self._reason(error)}; see to that, then run again")
         try:
             shown = json.loads(output)
         except ValueError:
@@ -150,7 +150,7 @@ class Engine:
             return _bare(output.strip())
         if "no such image" in error.lower() or "image not known" in error.lower() or "failed to find image" in error.lower():
             return None
-        raise EngineError(f"{self.command} cannot look for the image {image}: {self._reason(error)}")
+        raise EngineError(f"{self.command} cannot look for the image {image}: {self._reason(error)}; see to that, then run again")
 
     def labels_of_image(self, image: str) -> dict[str, str]:
         """Return the labels that an image hands on to its containers; none where it is not here any more."""
@@ -203,7 +203,10 @@ class Engine:
         words += [f"--env={variable}" for variable in environment]
         code, output, error = self._run([*words, image, *command], environment=environment)
         if code != 0:
-            raise EngineError(f"{self.command} did not make the container {name}: {self._reason(error)}; nothing was started")
+            raise EngineError(
+                f"{self.command} did not make the container {name}: {self._reason(error)}; nothing was started; "
+                "see to that, then run again"
+            )
         return output.strip().splitlines()[-1] if output.strip() else name
 
     def join(self, container_id: str, networks: t.Sequence[str]) -> None:
@@ -226,7 +229,10 @@ class Engine:
         if code != 0:
             code, unused_output, error = self._run(words)
         if code != 0:
-            raise EngineError(f"{self.command} did not start the container {container.name}: {self._reason(error)}")
+            raise EngineError(
+                f"{self.command} did not start the container {container.name}: {self._reason(error)}; "
+                "see to that, then run again"
+            )
 
     def stop(self, container: Container) -> None:
         """Stop a container, as gently as it was made to be stopped, and in the time that it was made to have for that.
@@ -236,19 +242,19 @@ class Engine:
         """
         code, unused_output, error = self._run(["stop", container.container_id], timeout_s=self._timeout_s + container.stop_timeout_s)
         if code != 0:
-            raise EngineError(f"{self.command} did not stop the container: {self._reason(error)}")
+            raise EngineError(f"{self.command} did not stop the container: {self._reason(error)}; see to that, then run again")
 
     def rename(self, container_id: str, name: str) -> None:
         """Give a container another name."""
         code, unused_output, error = self._run(["rename", container_id, name])
         if code != 0:
-            raise EngineError(f"{self.command} did not rename a container to {name}: {self._reason(error)}")
+            raise EngineError(f"{self.command} did not rename a container to {name}: {self._reason(error)}; see to that, then run again")
 
     def remove(self, container_id: str) -> None:
         """Remove a container, running or not. Its volumes stay."""
         code, unused_output, error = self._run([*self._remove, container_id])
         if code != 0 and self.inspect(container_id) is not None:
-            raise EngineError(f"{self.command} did not remove a container: {self._reason(error)}")
+            raise EngineError(f"{self.command} did not remove a container: {self._reason(error)}; see to that, then run again")
 
     def state_paths(self, container_id: str) -> list[str]:
         """Return the files and directories in which the engine keeps what it knows of a container."""
@@ -260,7 +266,7 @@ class Engine:
     def _query(self, words: list[str], what: str) -> str:
         code, output, error = self._run(words)
         if code != 0:
-            raise EngineError(f"{self.command} cannot {what}: {self._reason(error)}")
+            raise EngineError(f"{self.command} cannot {what}: {self._reason(error)}; see to that, then run again")
         return output
 
     def _run(
@@ -281,7 +287,10 @@ class Engine:
                 raise InjectionError(
                     "the options, or the values that go through the environment, are together longer than Linux takes; use delivery=mount"
                 ) from None
-            raise EngineError(f"the command {self.command} cannot be run: {os.strerror(failed.errno or 0)}") from None
+            raise EngineError(
+                f"the command {self.command} cannot be run: {os.strerror(failed.errno or 0)}; "
+                "see whether the engine is installed whole"
+            ) from None
         if code in (_TIMED_OUT, _KILLED):
             raise EngineError(
                 f"{self.command} {words[0]} did not end within {limit_s:g} s; see whether the engine hangs, or raise timeout"
@@ -321,7 +330,10 @@ class Docker(Engine):
         for network in networks[1:]:
             code, unused_output, error = self._run(["network", "connect", network, container_id])
             if code != 0:
-                raise EngineError(f"docker did not connect the container to the network {network}: {self._reason(error)}")
+                raise EngineError(
+                    f"docker did not connect the container to the network {network}: {self._reason(error)}; "
+                    "see to that, then run again"
+                )
 
 
 class Podman(Engine):

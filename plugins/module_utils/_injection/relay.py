@@ -95,7 +95,7 @@ def seal_variables(recipient: str, request_id: str, variables: t.Mapping[str, st
     except (binascii.Error, ValueError):
         public = b""
     if len(public) != hpke.KEY_BYTES:
-        raise InjectionError("recipient is not a public key of servos_secret_request (Base64 of 32 bytes)")
+        raise InjectionError("recipient is not a public key (Base64 of 32 bytes); give the one that servos_secret_request returned")
     plaintext = json.dumps(dict(variables)).encode("ascii")
     return base64.b64encode(hpke.seal_to(public, plaintext, info=_info(request_id), entropy=entropy)).decode("ascii")
 
@@ -125,7 +125,7 @@ def _info(request_id: str) -> bytes:
 
 def _path(directory: str, request_id: str) -> str:
     if not _REQUEST_ID.match(request_id):
-        raise InjectionError("request_id is not one that servos_secret_request returned")
+        raise InjectionError("request_id is not the id of a request; give the one that servos_secret_request returned")
     return os.path.join(directory, request_id + _SUFFIX)
 
 

@@ -151,15 +151,24 @@ class Change:
                 raise InjectionError(f"the container {name} is gone; was it made to remove itself?")
             fault = f" ({seen.fault})" if seen.fault else ""
             if seen.restarts > container.restarts or seen.status == "restarting":
-                raise InjectionError(f"the container {name} keeps being started again (exit code {seen.exit_code}){fault}")
+                raise InjectionError(
+                    f"the container {name} keeps being started again (exit code {seen.exit_code}){fault}; "
+                    "see to its image, its command and its secrets"
+                )
             if seen.status in _ENDED:
                 if seen.exit_code == 0:
                     return seen
-                raise InjectionError(f"the container {name} ended with exit code {seen.exit_code}, within {settle_s:g} s{fault}")
+                raise InjectionError(
+                    f"the container {name} ended with exit code {seen.exit_code}, within {settle_s:g} s{fault}; "
+                    "see to its image, its command and its secrets"
+                )
             if time.monotonic() >= deadline:
                 if seen.is_running:
                     return seen
-                raise InjectionError(f"the container {name} is {seen.status} {settle_s:g} s after its start{fault}")
+                raise InjectionError(
+                    f"the container {name} is {seen.status} {settle_s:g} s after its start{fault}; "
+                    "see to its image, its command and its secrets"
+                )
             time.sleep(min(_POLL_S, max(0.0, deadline - time.monotonic())))
 
     def _go_back(self, container_id: str, old: Container | None) -> str:

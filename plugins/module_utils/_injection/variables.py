@@ -65,7 +65,7 @@ def check_name(name: t.Any, *, option: str) -> None:
         shown = str(name).partition("=")[0] if "=" in str(name) else str(name)
         why = f"the name that begins with {shown!a} contains '='; write the value after the colon" if "=" in str(name) else f"{shown!a}"
         raise InjectionError(
-            f"{option}: not a variable's name: {why}; a name has letters, digits and '_' only, and does not begin with a digit"
+            f"{option}: not a variable's name: {why}; write letters, digits and '_' only, and no digit first"
         )
 
 

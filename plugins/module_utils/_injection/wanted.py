@@ -67,7 +67,8 @@ class Wanted:
         self.params = params
         if not _CONTAINER_NAME.fullmatch(self.name) or self.name.endswith((NEW, OLD)):
             raise InjectionError(
-                f"name: {self.name!a} is no container's name; letters, digits, '_', '.' and '-', at least two, not ending in {NEW} or {OLD}"
+                f"name: {self.name!a} is no container's name; "
+                f"use letters, digits, '_', '.' and '-', at least two, not ending in {NEW} or {OLD}"
             )
         self._check_limits()
         if params["state"] == "started":
@@ -130,13 +131,16 @@ class Wanted:
     def _check_limits(self) -> None:
         for name, least in (("timeout", 0.1), ("pull_timeout", 0.1), ("settle", 0)):
             if not least <= self.params[name] < _ENDLESS:
-                raise InjectionError(f"{name}: a number of seconds, {least} at least and less than {_ENDLESS}")
+                raise InjectionError(f"{name}: out of range; give a number of seconds, {least} at least and less than {_ENDLESS}")
         if re.search(r'[,"\n\r]', self.params["secrets_dir"]):
-            raise InjectionError("secrets_dir: a path without commas, quotes and line ends, since the engine would read them")
+            raise InjectionError("secrets_dir: a comma, a quote or a line end is in it, which the engine would read; name a path without")
 
     def _check(self) -> None:
         if not self.image or self.image.startswith("-") or any(char.isspace() for char in self.image):
-            raise InjectionError(f"image: {self.image!a} is no image's name")
+            raise InjectionError(
+                f"image: {self.image!a} is no image's name; "
+                "name it as the engine does, for example registry.example/app:1.2"
+            )
         for given, option in ((self.variables, "env"), (self.public, "public_env")):
             for name in given:
                 check_name(name, option=option)
@@ -153,12 +157,15 @@ class Wanted:
     def _check_options(self) -> None:
         params = self.params
         if params.get("restart_policy") is not None and not _RESTART.fullmatch(params["restart_policy"]):
-            raise InjectionError("restart_policy: one of no, on-failure, on-failure:N, always, unless-stopped")
+            raise InjectionError("restart_policy: none that an engine knows; use no, on-failure, on-failure:N, always or unless-stopped")
         for name, value in (params.get("labels") or {}).items():
             if value is None:
                 raise InjectionError(f"labels: {name!a} has no value; give it one, or an empty text")
             if not name or name.startswith("servos.ops.") or "=" in name:
-                raise InjectionError(f"labels: {name!a} cannot be set; labels of servos.ops.* are this module's own, and a name has no '='")
+                raise InjectionError(
+                    f"labels: {name!a} cannot be set, since labels of servos.ops.* are this module's own, and a name has no '='; "
+                    "name it otherwise"
+                )
         for word in params.get("extra_args") or ():
             if not word.startswith("--") or word == "--":
                 raise InjectionError(f"extra_args: {word.partition('=')[0]!a} is no long option; write each in one word, --option=value")
@@ -166,13 +173,13 @@ class Wanted:
                 raise InjectionError(f"extra_args: {word.partition('=')[0]} is set by this module; use its own option, if it has one")
         for name in self.networks:
             if not name or name.startswith("-"):
-                raise InjectionError(f"networks: {name!a} is no network's name")
+                raise InjectionError(f"networks: {name!a} is no network's name; name one of the engine's")
         if self.is_mounted:
             for name in ("mount_dir", "mount_target"):
                 if not params[name].startswith("/") or re.search(r'[,"\n\r]', params[name]):
-                    raise InjectionError(f"{name}: an absolute path without commas and quotes")
+                    raise InjectionError(f"{name}: relative, or with a comma, a quote or a line end; give an absolute path without them")
             if not re.fullmatch(r"0?[0-7]{3}", params["mount_mode"]):
-                raise InjectionError('mount_mode: three octal digits, in quotes, such as "0444"')
+                raise InjectionError('mount_mode: no file mode; give three octal digits, in quotes, such as "0444"')
 
 
 __all__ = ("LABEL_MOUNT", "LABEL_NAME", "LABEL_OPTIONS", "LABEL_SECRETS", "NEW", "OLD", "Wanted")

@@ -112,7 +112,7 @@ class IniFile:
             raise EnvFileError(f"{where} has the section [{self._section}] on lines {lines}; make one of them")
         problem = found[0].problem()
         if problem:
-            raise EnvFileError(f"{where}, line {found[0].line}: the value of {name} {problem}")
+            raise EnvFileError(f"{where}, line {found[0].line}: the value of {name} {problem}; correct that line")
         return found[0]
 
 

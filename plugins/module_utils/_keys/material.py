@@ -60,7 +60,7 @@ class MasterKey:
 
     def __init__(self, *, key_bytes: bytes, text: str, encoding: str) -> None:
         if not key_bytes or (len(key_bytes) != KEY_SIZE_BYTES and encoding != "fixed"):
-            raise KeyFormatError(f"a master key is {KEY_SIZE_BYTES} bytes, not {len(key_bytes)}")
+            raise KeyFormatError(f"a master key is {KEY_SIZE_BYTES} bytes, not {len(key_bytes)}; give a whole one")
         self._key_bytes = key_bytes
         self._text = text
         self.encoding = encoding
@@ -134,7 +134,7 @@ def parse_key(text: str, *, derivation: Rule, encoding: str = "auto", where: str
         KeyFormatError: with the length and the reason, never the text.
     """
     if not text:
-        raise KeyFormatError(f"{where} is empty; it must hold the master key")
+        raise KeyFormatError(f"{where} is empty; put the master key there")
     if derivation in ("hex_or_sha256", "sha256"):
         if derivation == "hex_or_sha256" and _HEX_64.match(text):
             return MasterKey(key_bytes=bytes.fromhex(text), text=text, encoding="hex")
@@ -162,7 +162,7 @@ def _decode_base64_key(text: str, where: str) -> bytes:
     if not (_BASE64_44.match(text) or _BASE64_43.match(text)):
         raise KeyFormatError(
             f"{where} is not a master key: {_describe(text)}; "
-            "expected 64 hex digits or 44 characters of Base64, 32 bytes either way"
+            "give 64 hex digits or 44 characters of Base64, 32 bytes either way"
         )
     standard = text.rstrip("=").replace("-", "+").replace("_", "/") + "="
     return base64.b64decode(standard)

@@ -30,7 +30,7 @@ def require_api(run: Run) -> None:
     """
     options = run.options
     if not options.api_url or not options.api_token_file:
-        raise ApiError("method=api needs api_url and api_token_file; nothing was changed")
+        raise ApiError("method=api has not both of api_url and api_token_file; nothing was changed; give both, or use method=database")
     if not run.installation.profile.rotate_path:
         raise ApiError(f"the profile {run.installation.profile.app} has no rotation endpoint; use method=database")
     _token(run)
@@ -58,7 +58,10 @@ def rotate_by_api(run: Run, before: Observation, target: MasterKey, look: t.Call
     if service is not None and service.main_pid() is None:
         run.start(service)
     if active is None:
-        raise KeyMissingError("method=api needs the active key in the env file")
+        raise KeyMissingError(
+            "method=api needs the active key, and the env file holds none; "
+            "put it there (env_file, env_var), or use method=database"
+        )
     token = _token(run)
     doubt: UnknownOutcomeError | None = None
     started = time.monotonic()
@@ -88,7 +91,7 @@ def rotate_by_api(run: Run, before: Observation, target: MasterKey, look: t.Call
                 f"{doubt}; so far {still}; the application may still be at work: raise api_timeout, and run again later, which is safe"
             )
         if doubt is not None:
-            raise ApiError(f"{doubt}; {still}: nothing was changed; it is safe to run again")
+            raise ApiError(f"{doubt}; {still}: nothing was changed; run again, which is safe")
         raise ApiError(f"the API says that it has rotated, but {still}; is this the database of that API? nothing else was changed")
     if doubt is not None:
         run.warnings.append(f"{doubt}; the census shows that it has rotated")

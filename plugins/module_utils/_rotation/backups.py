@@ -215,7 +215,7 @@ def list_backups(backup_dir: str, *, app: str, database: str | None = None) -> l
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise FileError(f"cannot list {backup_dir}: {os.strerror(error.errno or 0)}") from None
+        raise FileError(f"cannot list {backup_dir}: {os.strerror(error.errno or 0)}; see to that, then run again") from None
     for name in names:
         if not _is_note(name):
             continue
@@ -275,7 +275,7 @@ def sha256_of(path: str) -> str:
             for chunk in iter(lambda: stream.read(1024 * 1024), b""):
                 digest.update(chunk)
     except OSError as error:
-        raise FileError(f"cannot read {path}: {os.strerror(error.errno or 0)}") from None
+        raise FileError(f"cannot read {path}: {os.strerror(error.errno or 0)}; see to that, then run again") from None
     return digest.hexdigest()
 
 

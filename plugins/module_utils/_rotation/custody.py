@@ -138,7 +138,7 @@ def _staged(keys: Keys, changed: bool, pending: bool, reason: str, age_days: flo
 
 def _required(active: MasterKey | None) -> MasterKey:
     if active is None:
-        raise KeyMissingError("the env file holds no key")
+        raise KeyMissingError("the env file holds no key; put the active key into it (env_file, env_var)")
     return active
 
 

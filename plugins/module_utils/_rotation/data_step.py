@@ -120,12 +120,12 @@ def require_pace(database: t.Any, pace: Pace) -> None:
     if not 1 <= pace.batch_workers <= _MOST_WORKERS or (pace.batch_workers > 1 and not pace.batch_size):
         raise ProfileError(
             f"batch_workers {pace.batch_workers} is out of range (1 to {_MOST_WORKERS}), or there is no batch_size for it; nothing was "
-            "changed"
+            "changed; correct them"
         )
     if pace.batch_size < 0 or not 0 <= pace.batch_pause_s <= _LONGEST_PAUSE_S:
         raise ProfileError(
             f"batch_size {pace.batch_size} or batch_pause {pace.batch_pause_s:g} is out of range (from 0 on; a pause to "
-            f"{_LONGEST_PAUSE_S} s); nothing was changed"
+            f"{_LONGEST_PAUSE_S} s); nothing was changed; correct them"
         )
     if pace.batch_size and not hasattr(database, "batching"):
         raise ProfileError(

@@ -62,7 +62,7 @@ def _key_text(options: t.Mapping[str, t.Any], known: t.Mapping[str, t.Any]) -> s
     if path:
         text = key_file_text(files.read_file(path, limit_bytes=64 * 1024))
         if not text:
-            raise KeyMissingError(f"{path} is empty; it must hold the key (key_file)")
+            raise KeyMissingError(f"{path} is empty; put the key into it (key_file)")
         return text
     env_file, env_var = known["env_file"], known["env_var"]
     if not env_file:
@@ -73,10 +73,13 @@ def _key_text(options: t.Mapping[str, t.Any], known: t.Mapping[str, t.Any]) -> s
         raise EnvFileError(f"{error}; name the env file of the service (env_file), or a file that holds the key (key_file)") from None
     if not env_var:
         names = ", ".join([name for name in content.names() if _KEY_LIKE.search(name)][:_MOST_NAMED])
-        raise EnvFileError(f"name the variable of {env_file} that holds the key (env_var); by the names it could be: {names or 'none'}")
+        raise EnvFileError(
+            f"{env_file} does not tell which variable holds the key (by the names it could be: {names or 'none'}); "
+            "name it (env_var)"
+        )
     text = content.value_of(env_var, duplicates=options.get("env_duplicates") or "fail", where=env_file)
     if not text:
-        raise KeyMissingError(f"{env_var} in {env_file} is empty; it must hold the key")
+        raise KeyMissingError(f"{env_var} in {env_file} is empty; put the key there")
     return text
 
 

@@ -30,7 +30,7 @@ def require_days(days: float) -> None:
         ServosError: it is below 0 or beyond a century.
     """
     if not 0 <= days <= _MOST_DAYS:
-        raise ServosError(f"retention_days is not a number of days from 0 to {_MOST_DAYS}; nothing was done")
+        raise ServosError(f"retention_days is not a number of days from 0 to {_MOST_DAYS}; nothing was done; correct it")
 
 
 class Due(t.NamedTuple):

@@ -49,7 +49,7 @@ def _recipients(given: t.Sequence[str], where: str) -> tuple[str, ...]:
     for number, text in enumerate(given, start=1):
         reason = age_file.why_no_recipient(text.strip())
         if reason is not None:
-            raise EscrowError(f"recipient {number} in {where} {reason}; nothing was changed")
+            raise EscrowError(f"recipient {number} in {where} {reason}; nothing was changed; correct it")
         if age_file.same_recipient(text.strip()) in map(age_file.same_recipient, recipients):
             raise EscrowError(f"recipient {number} in {where} stands there twice; name each once; nothing was changed")
         recipients.append(text.strip())
@@ -69,7 +69,7 @@ def _refuse_useless_sharing(wish: Wish) -> None:
             "nothing was changed; name more recipients, or lower the threshold"
         )
     if count > MOST_SHARES:
-        raise EscrowError(f"escrow.shares names {count} recipients; {MOST_SHARES} is the most; nothing was changed")
+        raise EscrowError(f"escrow.shares names {count} recipients; nothing was changed; name {MOST_SHARES} at most")
 
 
 __all__ = ("wish_from",)

@@ -49,7 +49,7 @@ def be_ready(installation: Installation) -> dict[str, t.Any]:
     """
     seen = observe(installation, with_census=False)
     if seen.keys.active is None:
-        raise KeyMissingError("the env file holds no key")
+        raise KeyMissingError("the env file holds no key; put the active key into it (env_file, env_var)")
     files.require_replaceable(str(installation.env_file))
     installation.configuration.require_swappable_list()
     installation.database().read(lambda reader: len(reader.tables()))
@@ -84,7 +84,7 @@ def take_key(
     keys = read_keys(installation)
     active = keys.active
     if active is None:
-        raise KeyMissingError("the env file holds no key")
+        raise KeyMissingError("the env file holds no key; put the active key into it (env_file, env_var)")
     if key is None or key in (active, keys.staged):
         return False
     key = written_like(key, active, installation.key_encoding)
@@ -141,7 +141,10 @@ def follow(
     after = observe(installation, with_census=False)
     after.census = seen.census
     if after.process_seen and after.process != target.fingerprint:
-        raise ServiceError(f"the service runs on {after.process or 'no key'} and not on {target.fingerprint} after its restart")
+        raise ServiceError(
+            f"the service runs on {after.process or 'no key'} and not on {target.fingerprint} after its restart; "
+            "see where it reads its key from"
+        )
     if options.back:
         if "withdraw" in steps:
             installation.keyring.remember(rotation_id=None, withdrawn_id=installation.keyring.record().get("rotation_id"))
@@ -169,7 +172,7 @@ def _target(seen: Observation, mark: str | None) -> MasterKey:
     """
     census = seen.census
     if census is None:
-        raise StoreError("the data was not looked at")
+        raise StoreError("the data was not looked at; this is a fault of servos.ops: report it")
     known = seen.keys.by_fingerprint()
     marks = [one for one, count in seen.sight.sealed.items() if count]
     # Values that no key opens may be why the other host wrote nothing. The service ran beside them before, and does again.

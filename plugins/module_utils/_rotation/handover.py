@@ -115,7 +115,10 @@ def seal_key(key: MasterKey, request: Request, *, entropy: t.Callable[[int], byt
     """
     public = _decoded(request.recipient)
     if len(public) != hpke.KEY_BYTES or not _REQUEST_ID.match(request.request_id):
-        raise KeyFormatError("seal_for holds no request of servos_key_share (request_id and recipient); nothing was sealed")
+        raise KeyFormatError(
+            "seal_for holds what is no request; nothing was sealed; "
+            "give request_id and recipient as servos_key_share returned them"
+        )
     plaintext = key.reveal_text().encode("utf-8", "surrogateescape")
     return base64.b64encode(hpke.seal_to(public, plaintext, info=_info(request.request_id), entropy=entropy)).decode("ascii")
 

@@ -116,9 +116,9 @@ class Installation:
             return self._build_compose_service()
         commands = self._service_commands
         if not commands.get("stop") or not commands.get("start"):
-            raise ServiceError("service_manager=command needs service_commands with stop and start")
+            raise ServiceError("service_manager=command lacks commands; give service_commands with stop and start")
         if not commands.get("pid_file") and not commands.get("pid"):
-            raise ServiceError("service_manager=command needs service_commands with pid_file or pid, to see the process's key")
+            raise ServiceError("service_manager=command cannot see the process's key; give service_commands with pid_file or pid")
         return CommandService(
             self._service_name or "", self._run, stop=commands["stop"], start=commands["start"],
             pid_file=commands.get("pid_file"), pid_command=commands.get("pid"),
@@ -128,9 +128,12 @@ class Installation:
         compose = self._service_compose
         directory, named = compose.get("project_directory"), list(compose.get("files") or ())
         if not self._service_name:
-            raise ServiceError("service_manager=compose needs service: the service's name in the Compose file")
+            raise ServiceError("service_manager=compose knows no service; give its name in the Compose file (service)")
         if not directory and (not named or not os.path.isabs(named[0])):
-            raise ServiceError("service_manager=compose needs service_compose with project_directory, or with files by absolute paths")
+            raise ServiceError(
+                "service_manager=compose knows no project; "
+                "give service_compose with project_directory, or with files by absolute paths"
+            )
         return ComposeService(
             self._service_name, self._run, directory=directory or os.path.dirname(named[0]), files=named,
             project_name=compose.get("project_name"), command=compose.get("command"),

@@ -171,7 +171,7 @@ class Observation:
         """
         census = self.census
         if census is None:
-            raise StoreError("the data was not looked at")
+            raise StoreError("the data was not looked at; this is a fault of servos.ops: report it")
         try:
             census.refuse_foreign(self.keys.described())
             census.refuse_wrong_key(self.keys.described())
@@ -191,7 +191,8 @@ class Observation:
             )
         if census.canary is None and canary_required:
             raise StoreError(
-                "the integrity canary was not found; nothing was changed; the database may be damaged: do not initialize it anew"
+                "the integrity canary was not found; nothing was changed; "
+                "the database may be damaged: do not initialize it anew, restore a backup"
             )
         return census
 
@@ -264,7 +265,7 @@ def observe(
     """
     known = keys if keys is not None else read_keys(installation)
     if not known.by_fingerprint():
-        raise KeyFormatError("no key is known here")
+        raise KeyFormatError("no key is known here; name the env file or key file that holds it (env_file, env_var)")
     service = installation.service()
     process, pid = installation.process_key() if service is not None else (None, None)
     # Without a service too: whoever runs the application without one runs it all the same.

@@ -85,24 +85,27 @@ def _variables_of(installation: Installation, entry: t.Mapping[str, t.Any]) -> t
     if not where:
         raise ProfileError(f"the entry of from_service for {place} names no row; say which one, for example row={{name: web}}")
     if bool(entry.get("all")) == bool(entry.get("variable")):
-        raise ProfileError(f"the entry of from_service for {place} needs either variable, or all=true")
+        raise ProfileError(f"the entry of from_service for {place} has not exactly one of variable and all; give variable, or set all=true")
     described = ", ".join(f"{name}={value}" for name, value in where.items())
     rows = open_rows(installation, table=table, sealed=[column], where=where, path=entry.get("path"))
     if len(rows) != 1:
-        raise StoreError(f"{len(rows)} rows of {table} have {described}; from_service needs exactly one")
+        raise StoreError(f"{len(rows)} rows of {table} have {described}, and from_service takes exactly one; correct where")
     plaintext = rows[0].opened[column]
     if plaintext is None:
-        raise StoreError(f"{place} is empty where {described}; there is nothing to inject")
+        raise StoreError(f"{place} is empty where {described}, so there is nothing to inject; correct from_service")
     try:
         text = plaintext.decode("utf-8")
     except UnicodeDecodeError:
-        raise StoreError(f"{place} where {described} is no text (UTF-8), so it cannot be a variable") from None
+        raise StoreError(
+            f"{place} where {described} is no text (UTF-8), so it cannot be a variable; "
+            "leave it out of from_service"
+        ) from None
     if entry.get("all"):
         yield from _members(text, place, described).items()
     elif entry.get("member"):
         members = _members(text, place, described)
         if entry["member"] not in members:
-            raise StoreError(f"{place} where {described} has no member {entry['member']}")
+            raise StoreError(f"{place} where {described} has no member {entry['member']}; correct member")
         yield entry["variable"], members[entry["member"]]
     else:
         yield entry["variable"], text
@@ -124,7 +127,10 @@ def _members(text: str, place: str, described: str) -> dict[str, str]:
         elif isinstance(value, str):
             texts[name] = value
         else:
-            raise StoreError(f"the member {name} of {place} where {described} is not a text, so it cannot be a variable")
+            raise StoreError(
+                f"the member {name} of {place} where {described} is not a text, so it cannot be a variable; "
+                "name one that is (member)"
+            )
     return texts
 
 
@@ -140,12 +146,12 @@ def _rows(
 ) -> t.Iterator[OpenedRow]:
     table = next((found for found in reader.tables() if found.name == table_name), None)
     if table is None:
-        raise StoreError(f"the database {installation.place().name} has no table {table_name}")
+        raise StoreError(f"the database {installation.place().name} has no table {table_name}; correct table")
     codecs = [_codecs_of(installation, table_name, column, path) for column in sealed]
     needed = list(dict.fromkeys([*(c for columns, unused_codecs in codecs for c in columns), *plain, *where]))
     missing = [column for column in needed if column not in table.columns]
     if missing:
-        raise StoreError(f"the table {table_name} of {installation.place().name} has no column {', '.join(missing)}")
+        raise StoreError(f"the table {table_name} of {installation.place().name} has no column {', '.join(missing)}; correct from_service")
     wanted = {name: str(value) for name, value in where.items()}
     for address, cells in reader.rows(table, needed):
         row = dict(zip(needed, cells))
@@ -190,7 +196,7 @@ def _leaf(cell: t.Any, path: str) -> str:
     text = cell.decode("utf-8", "replace") if isinstance(cell, bytes) else str(cell)
     found = [leaf for place, leaf in leaves_of(text) if place == path]
     if len(found) != 1:
-        raise StoreError(f"{len(found)} values lie at {path} of the cell; it must be exactly one")
+        raise StoreError(f"{len(found)} values lie at {path} of the cell, and not exactly one; correct path")
     return found[0]
 
 

@@ -56,7 +56,10 @@ def keep_backup(
 
     def begin(header: BackupHeader) -> None:
         if header.is_encrypted:
-            raise ApiError(f"the backup of {pika.url} is under a password that nobody gave; nothing was rotated")
+            raise ApiError(
+                f"the backup of {pika.url} is under a password that nobody gave; nothing was rotated; "
+                "take the password off the backups of Pika, then run again"
+            )
         free = files.free_bytes(backup_dir)
         if header.whole_bytes > free:
             raise FileError(f"{backup_dir} has {free} bytes left, and the backup needs {header.whole_bytes}; make room and run again")

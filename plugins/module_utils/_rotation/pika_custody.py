@@ -77,8 +77,8 @@ class PikaCustody:
         if not held:
             places = [place for place in (self.key_file, f"{self.env_var} in {self.env_file}" if self.env_file else None) if place]
             raise KeyMissingError(
-                f"the server key is not on this host: there is no {' and no '.join(places)}" if places
-                else "the server key is not on this host: neither key_file nor config_env_file is given"
+                f"the server key is not on this host: there is no {' and no '.join(places)}; put it there" if places
+                else "the server key is not on this host: neither key_file nor config_env_file is given; name one of them"
             )  # fmt: skip
         return held
 
@@ -225,7 +225,7 @@ def parse_text(text: str, *, where: str) -> MasterKey:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        raise KeyFormatError(f"{where} is no UTF-8, so it cannot be sent as it is; Pika's keys are text") from None
+        raise KeyFormatError(f"{where} is no UTF-8, so it cannot be sent as it is; give a text") from None
     return parse_key(text, derivation=DERIVATION, where=where)
 
 

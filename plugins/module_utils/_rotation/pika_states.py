@@ -37,8 +37,8 @@ def be_unlocked(run: PikaRun) -> Result:
     with run.session():
         if not status.is_readable and run.require_leader() is None and run.custody.keyring.read("staged") is None:
             raise ApiError(
-                f"{run.pika.url} cannot read its own secrets, and does not say whether it is a follower; nothing was changed; a follower "
-                "is restarted with the key in its configuration; a server that stands alone is locked (state=locked), then unlocked"
+                f"{run.pika.url} cannot read its own secrets, and does not say whether it is a follower; nothing was changed; restart "
+                "a follower with the key in its configuration; lock (state=locked), then unlock a server that stands alone"
             )
         run.did("unlock")
         if not run.write:
@@ -83,7 +83,7 @@ def be_locked(run: PikaRun) -> Result:
     """
     status = run.status()
     if status.name == "uninitialized":
-        raise ApiError(f"{run.pika.url} has no key yet, so there is nothing to lock; nothing was changed")
+        raise ApiError(f"{run.pika.url} has no key yet, so there is nothing to lock; nothing was changed; give it one (state=initialized)")
     if status.name == "locked":
         return run.result(server="locked")
     with run.session():
@@ -138,7 +138,7 @@ def be_initialized(run: PikaRun) -> Result:
 def _key_to_begin_with(run: PikaRun) -> MasterKey | None:
     custody = run.custody
     if not custody.key_file:
-        raise KeyMissingError("state=initialized needs key_file: the key is kept there, and made there if there is none")
+        raise KeyMissingError("state=initialized has no file to keep the key in; name one, in which it is made if it holds none (key_file)")
     key, at_start = custody.file_key(), custody.env_key()
     if at_start is not None and at_start != key:
         raise KeyFormatError(

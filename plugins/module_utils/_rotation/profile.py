@@ -102,8 +102,14 @@ def build_profile(app: str, overrides: t.Mapping[str, t.Any] | None) -> Profile:
     """
     if app not in KNOWN_PROFILES:
         raise ProfileError(f"there is no profile {app!r}; choose one of {', '.join(sorted(KNOWN_PROFILES))} (app)")
-    merged = dict(KNOWN_PROFILES[app])
-    for name, value in (overrides or {}).items():
+    try:
+        return _checked(app, dict(KNOWN_PROFILES[app]), overrides or {})
+    except ProfileError as error:
+        raise ProfileError(f"{error}; correct the profile") from None
+
+
+def _checked(app: str, merged: dict[str, t.Any], overrides: t.Mapping[str, t.Any]) -> Profile:
+    for name, value in overrides.items():
         if name not in merged:
             raise ProfileError(f"a profile has no option {name!r}; it has {', '.join(sorted(merged))}")
         merged[name] = value
@@ -173,7 +179,10 @@ def _field(entry: t.Any) -> Field:
     unknown = set(entry) - known
     if unknown:
         raise ProfileError(f"field of table {entry['table']}: no such option {', '.join(sorted(unknown))}")
-    codec = codec_named(codec_name(entry.get("codec", "aes256gcm_base64")))
+    try:
+        codec = codec_named(codec_name(entry.get("codec", "aes256gcm_base64")))
+    except ProfileError as error:
+        raise ProfileError(f"field of table {entry['table']}: {error}") from None
     if len(codec.parts) == 1:
         if not entry.get("column"):
             raise ProfileError(f"field of table {entry['table']}: codec {codec.name} needs column")

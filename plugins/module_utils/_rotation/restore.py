@@ -150,7 +150,10 @@ def _verify_backup(note: t.Mapping[str, t.Any], installation: Installation) -> K
     path = note["path"]
     installation.progress.begin("check")
     if sha256_of(path) != note.get("sha256"):
-        raise StoreError(f"{path} is not what it was when it was made (its SHA-256 differs from its note); nothing was changed")
+        raise StoreError(
+            f"{path} is not what it was when it was made (its SHA-256 differs from its note); nothing was changed; "
+            "name another backup"
+        )
     keys = read_keys(installation)
     known = keys.by_fingerprint()
     missing = [mark for mark in note.get("keys", {}) if mark not in known]

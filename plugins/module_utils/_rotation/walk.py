@@ -59,7 +59,10 @@ class Walk:
         if self._given is not None and options.until != "rewrapped":
             raise ProfileError("with old_key or old_key_file there is no env file to swap: set until=rewrapped")
         if options.until != "rewrapped" and before.keys.active is None:
-            raise KeyMissingError("until says more than rewrapped, which needs an env file (env_file)")
+            raise KeyMissingError(
+                "until says more than rewrapped, and there is no env file to swap; "
+                "name it (env_file), or set until=rewrapped"
+            )
         if options.online:
             self._require_online()
         if options.method == "api" and not options.back and self._needs_rewrap(before, target):
@@ -133,7 +136,10 @@ class Walk:
             target = keys.active  # it was taken back before
         if target is None:
             what = "the previous key was retired" if self._run.options.back else "no key is staged"
-            raise KeyMissingError(f"{what}: there is nothing to go {'back' if self._run.options.back else 'on'} to")
+            raise KeyMissingError(
+                f"{what}: there is nothing to go {'back' if self._run.options.back else 'on'} to; "
+                "see servos_key_info for where things stand"
+            )
         return target
 
     @staticmethod
@@ -248,7 +254,10 @@ class Walk:
         if until != "rewrapped" and sight.env != target.fingerprint:
             raise StoreError(f"the env file holds {sight.env} and not {target.fingerprint} after the swap: does something else write it?")
         if until == "activated" and sight.process_seen and sight.process != target.fingerprint:
-            raise ServiceError(f"the service runs on {sight.process or 'no key'} and not on {target.fingerprint} after its restart")
+            raise ServiceError(
+                f"the service runs on {sight.process or 'no key'} and not on {target.fingerprint} after its restart; "
+                "see where it reads its key from"
+            )
 
 
 def _named(seen: Observation) -> str:

@@ -106,7 +106,7 @@ class Window:
     def _rewrap(self, before: Observation, target: MasterKey) -> None:
         census = before.census
         if census is None:
-            raise StoreError("the data was not looked at")
+            raise StoreError("the data was not looked at; this is a fault of servos.ops: report it")
         options = self._run.options
         done = rewrap_data(
             self._run.installation, keys=before.keys, target=target, census=census,
@@ -186,7 +186,7 @@ class Window:
         try:
             service.stop(self._run.options.stop_timeout_s)
             if before.census is None:
-                raise StoreError("the data was not looked at")
+                raise StoreError("the data was not looked at; this is a fault of servos.ops: report it")
             done = rewrap_data(
                 self._run.installation, keys=before.keys, target=origin, census=before.census, include_new_fields=True,
                 lock_timeout_s=self._run.options.lock_timeout_s, before_commit=self._run.note_scrub, pace=self._run.options.pace,

@@ -14,7 +14,7 @@ from __future__ import annotations
 import traceback
 import typing as t
 
-from .._errors import ProfileError
+from .._errors import ProfileError, ServosError
 
 try:
     from cryptography.exceptions import InvalidTag
@@ -60,14 +60,15 @@ def cipher_named(name: t.Any) -> CipherKind:
     """Return a cipher by its name in a profile.
 
     Raises:
-        ProfileError: there is none of that name, or its library is missing.
+        ProfileError: there is none of that name.
+        ServosError: its library is missing, which is not the profile's fault.
     """
     if name not in CIPHERS:
         raise ProfileError(f"there is no cipher {name!r}; choose one of {', '.join(CIPHERS)}, or fernet")
     kind = CIPHERS[name]
     if kind.is_sodium and SODIUM_IMPORT_ERROR is not None:
-        raise ProfileError(
-            f"the cipher {name} needs PyNaCl on the managed host (package python3-nacl), and it is missing; nothing was changed"
+        raise ServosError(
+            f"the cipher {name} needs PyNaCl on the managed host (package python3-nacl), and it is missing; nothing was changed; install it"
         )
     return kind
 

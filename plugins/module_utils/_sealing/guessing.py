@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import typing as t
 
-from .._errors import KeyFormatError, ProfileError
+from .._errors import KeyFormatError, ServosError
 from .aes_gcm import Cipher, Codec
 from .codecs import codec_name, codec_named
 from .derivation import derivation_of
@@ -154,7 +154,7 @@ def _ciphers(shape: Shape, key_size: int, *, is_sure: bool) -> t.Iterator[Spec]:
 def _tried(rule: t.Any, spec: Spec, cipher: Cipher, samples: t.Sequence[t.Any]) -> Guess | None:
     try:
         codec: Codec = codec_named(codec_name(spec))
-    except ProfileError:  # a library that this cipher needs is not here
+    except ServosError:  # a library that this cipher needs is not here
         return None
     if codec.open(cipher, samples[0]) is None and codec.open(cipher, samples[-1]) is None:
         return None

@@ -217,7 +217,7 @@ class Stream:
         """Take the path that a server asks to be spoken to at from now on; another host would be given the token."""
         try:
             if str(base_url).partition(":")[0] not in SCHEMES:
-                raise StoreError("no URL")
+                raise StoreError("this is no URL of a libSQL server; write libsql://host (database)")
             asked_for = server_of(str(base_url))
         except StoreError:
             asked_for = None
@@ -277,7 +277,10 @@ class Stream:
         told = "".join(character if character.isprintable() else " " for character in told)
         if self._token:
             told = told.replace(self._token, "...")
-        return StoreError(f"the database {name} refused a statement: {told[:200]} ({code[:60]}); nothing was changed")
+        return StoreError(
+            f"the database {name} refused a statement: {told[:200]} ({code[:60]}); nothing was changed; "
+            "see to that, then run again"
+        )
 
 
 class _UnansweredError(StoreLostError):

@@ -276,7 +276,10 @@ def _new_file(path: str, what: str) -> t.Iterator[t.BinaryIO]:
                 os.unlink(path)
             raise
     except OSError as error:
-        raise StoreError(f"cannot {what} {path}: {os.strerror(error.errno or 0)}; nothing was changed") from None
+        raise StoreError(
+            f"cannot {what} {path}: {os.strerror(error.errno or 0)}; nothing was changed; "
+            "see to that, then run again"
+        ) from None
 
 
 __all__ = ("JsonDatabase", "JsonFile", "JsonSnapshots")

@@ -91,7 +91,7 @@ class JsonWriter(JsonReader):
         try:
             self.document = self.document.replaced(new) if new else self.document
         except ValueError as error:
-            raise StoreError(f"{self._name} cannot be changed: {error}; nothing was changed") from None
+            raise StoreError(f"{self._name} cannot be changed: {error}; nothing was changed; correct it") from None
         progress(len(self.document))
 
 

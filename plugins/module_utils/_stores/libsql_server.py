@@ -45,7 +45,7 @@ class LibsqlServer:
         try:
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
         except OSError as error:
-            raise StoreError(f"cannot make {path}: {os.strerror(error.errno or 0)}") from None
+            raise StoreError(f"cannot make {path}: {os.strerror(error.errno or 0)}; see to that, then run again") from None
         try:
             with self._database.reading() as reader:
                 left_out = copy_down(reader, path)

@@ -48,7 +48,10 @@ class LibsqlReader:
         if self._tables is None:
             encoding, columns, triggers = self._stream.run([_ENCODING, _TABLES, _TRIGGERS])
             if encoding.rows != [["UTF-8"]]:
-                raise StoreError(f"the database {self._name} does not keep its text in UTF-8, which is not supported; nothing was changed")
+                raise StoreError(
+                    f"the database {self._name} keeps its text in another encoding than UTF-8; nothing was changed; "
+                    "copy it into one of UTF-8"
+                )
             fired: dict[str, list[str]] = {}
             for table_name, trigger in triggers.rows:
                 fired.setdefault(table_name, []).append(trigger)
@@ -77,7 +80,10 @@ class LibsqlReader:
             if not page or (found[0][0] < _PAGE_ROWS and len(found) == found[0][0]):
                 return
             if page[-1][0] == last:
-                raise StoreError(f"the database {self._name} returns the same rows of {table.name} again; nothing was changed")
+                raise StoreError(
+                    f"the database {self._name} returns the same rows of {table.name} again; nothing was changed; "
+                    "is it a libSQL server?"
+                )
             last = page[-1][0]
 
     def ask(self, sql: str) -> list[list[t.Any]]:

@@ -99,7 +99,7 @@ def connect(address: Address, password_path: str | None, *, lock_timeout_s: floa
 def _prepare(library: t.Any, connection: t.Any, address: Address, lock_timeout_s: float) -> None:
     if connection.info.server_version < _MINIMUM_SERVER:
         found = connection.info.server_version // 10000
-        raise StoreError(f"the server of {address.name} is PostgreSQL {found}; nothing was changed; 12 is the oldest that is supported")
+        raise StoreError(f"the server of {address.name} is PostgreSQL {found}; nothing was changed; upgrade it to 12 at least")
     encoding = connection.info.parameter_status("server_encoding")
     if encoding == "SQL_ASCII":
         raise StoreError(
@@ -178,7 +178,7 @@ def meant(error: t.Any, address: Address, lock_timeout_s: float | None = None) -
         return StoreError(f"{where} is read-only ({said}): a replica, or set so; nothing was changed; name the primary (database)")
     if state in ("53100", "53200"):
         return StoreError(f"the server of {where} has no room left ({said}); nothing was changed; make room there and run again")
-    return StoreError(f"{where} refused: {said} ({state}); nothing was changed")
+    return StoreError(f"{where} refused: {said} ({state}); nothing was changed; see to that, then run again")
 
 
 def require_writable(connection: t.Any, address: Address) -> None:

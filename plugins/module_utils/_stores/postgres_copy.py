@@ -62,7 +62,10 @@ class PostgresDumps:
             files.fsync_file(target)
         except OSError as error:
             files.remove_file(target)
-            raise StoreError(f"cannot copy {source} to {target}: {os.strerror(error.errno or 0)}; nothing else was changed") from None
+            raise StoreError(
+                f"cannot copy {source} to {target}: {os.strerror(error.errno or 0)}; nothing else was changed; "
+                "see to that, then run again"
+            ) from None
 
     def remove(self, path: str) -> None:
         """Remove a snapshot."""
@@ -108,14 +111,14 @@ class ScratchRestore:
 
     def writing(self, *, lock_timeout_s: float, overwrite_freed: bool = False) -> t.ContextManager[t.Any]:  # noqa: ARG002
         """Refuse."""
-        raise StoreError(f"{self.name} is a backup and is not written to; nothing was changed")
+        raise StoreError(f"{self.name} is a backup and is not written to; nothing was changed; restore it first")
 
     def require_room(self, *, scrub: bool) -> None:
         """Do nothing: nothing is written here."""
 
     def scrub(self, *, lock_timeout_s: float) -> dict[str, t.Any]:  # noqa: ARG002
         """Refuse."""
-        raise StoreError(f"{self.name} is a backup and is not scrubbed; nothing was changed")
+        raise StoreError(f"{self.name} is a backup and is not scrubbed; nothing was changed; restore it first")
 
     def empty_log(self, *, lock_timeout_s: float) -> dict[str, t.Any]:
         """Refuse."""
@@ -133,7 +136,7 @@ def dump(programs: PostgresPrograms, path: str) -> None:
     try:
         _new_file(path).close()
     except OSError as error:
-        raise StoreError(f"cannot make {path}: {os.strerror(error.errno or 0)}") from None
+        raise StoreError(f"cannot make {path}: {os.strerror(error.errno or 0)}; see to that, then run again") from None
     try:
         code, unused_output, errors = programs.call(
             program, "--format=custom", waits, f"--file={path}", url=url_with(programs.address.url, application_name="servos.ops")

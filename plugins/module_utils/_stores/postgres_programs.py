@@ -90,7 +90,10 @@ class PostgresPrograms:
         The password, if it comes from a file, reaches it as a password file that lies in memory.
         """
         if self._run is None:
-            raise StoreError(f"no program can be run for {self.address.name} here; nothing was changed")
+            raise StoreError(
+                f"no program can be run for {self.address.name} here; nothing was changed; "
+                "this is a fault of servos.ops: report it"
+            )
         arguments, descriptors = [program, *argv], list(kept)
         with contextlib.ExitStack() as stack:
             if use_list is not None:
@@ -105,7 +108,10 @@ class PostgresPrograms:
             try:
                 return self._run(arguments, descriptors)
             except OSError as error:
-                raise StoreError(f"cannot run {program}: {os.strerror(error.errno or 0)}; nothing was changed") from None
+                raise StoreError(
+                    f"cannot run {program}: {os.strerror(error.errno or 0)}; nothing was changed; "
+                    "see to that, then run again"
+                ) from None
 
     def _version_in(self, folder: str) -> tuple[int, str] | None:
         if not all(os.access(os.path.join(folder, name), os.X_OK) for name in ("pg_dump", "pg_restore")):

@@ -54,13 +54,13 @@ class SqliteDatabase:
         except FileNotFoundError:
             raise StoreError(f"there is no database {self.path}; name the right one (database); it was not created") from None
         except IsADirectoryError:
-            raise StoreError(f"{self.path} is a directory, not a database") from None
+            raise StoreError(f"{self.path} is a directory, not a database; name the file in it (database)") from None
         except PermissionError:
             raise StoreError(f"the database {self.path} may not be read by uid {os.geteuid()}; run as root (become: true)") from None
         if not header:
             raise StoreError(f"the database {self.path} is an empty file; name the right one (database)")
         if not header.startswith(_MAGIC):
-            raise StoreError(f"{self.path} is not a SQLite database (or is encrypted as a whole)")
+            raise StoreError(f"{self.path} is not a SQLite database (or is encrypted as a whole); name the right one (database)")
         self._is_wal = len(header) > 19 and header[19] == _WAL_VERSION
 
     @contextlib.contextmanager
@@ -213,11 +213,11 @@ class SqliteDatabase:
                 ) from None
             if "readonly" in text or "read-only" in text or (_CANNOT_OPEN in text and not os.access(os.path.dirname(self.path), os.W_OK)):
                 raise StoreError(
-                    f"the database {self.path} cannot be written (read-only file or file system); nothing was changed"
+                    f"the database {self.path} cannot be written (read-only file or file system); nothing was changed; make it writable"
                 ) from None
             if "full" in text or ("disk I/O" in text and not free_bytes(self.path)):
                 raise StoreError(f"no space left on the disk of {self.path}; nothing was changed; make room and run again") from None
-            raise StoreError(f"SQLite refused {self.path}: {text}; nothing was changed") from None
+            raise StoreError(f"SQLite refused {self.path}: {text}; nothing was changed; see to that, then run again") from None
 
 
 @contextlib.contextmanager
@@ -243,7 +243,10 @@ def _private_copy(path: str) -> t.Iterator[str]:
             raise StoreError(f"the database {path} changes while it is being copied; run again")
         yield directory
     except OSError as error:
-        raise StoreError(f"cannot read {path} through a private copy: {os.strerror(error.errno or 0)}") from None
+        raise StoreError(
+            f"cannot read {path} through a private copy: {os.strerror(error.errno or 0)}; "
+            "see to that, then run again"
+        ) from None
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
@@ -265,7 +268,7 @@ def _connect(path: str, how: str, *, timeout_s: float) -> sqlite3.Connection:
     try:
         return sqlite3.connect(uri, uri=True, timeout=timeout_s, isolation_level=None)
     except sqlite3.Error as error:
-        raise StoreError(f"SQLite cannot open {path}: {error}") from None
+        raise StoreError(f"SQLite cannot open {path}: {error}; see to that, or name the right one (database)") from None
 
 
 def _first_read(connection: sqlite3.Connection) -> None:

@@ -47,7 +47,7 @@ def copy_database(source: str, target: str) -> None:
     try:
         os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
     except OSError as error:
-        raise StoreError(f"cannot make {target}: {os.strerror(error.errno or 0)}") from None
+        raise StoreError(f"cannot make {target}: {os.strerror(error.errno or 0)}; see to that, then run again") from None
     try:
         _copy(source, target)
         fsync_file(target)
@@ -90,7 +90,10 @@ def replace_database(source: str, target: str) -> None:
         fsync_file(target)
     except OSError as error:
         remove_database(partial)
-        raise StoreError(f"cannot put {source} in the place of {target}: {os.strerror(error.errno or 0)}") from None
+        raise StoreError(
+            f"cannot put {source} in the place of {target}: {os.strerror(error.errno or 0)}; "
+            "see to that, then run again"
+        ) from None
 
 
 def copy_bytes(source: str, target: str) -> None:
@@ -107,7 +110,10 @@ def copy_bytes(source: str, target: str) -> None:
                     shutil.copyfileobj(taken, given)
                 fsync_file(target + end)
     except OSError as error:
-        raise StoreError(f"cannot copy {source} to {target}: {os.strerror(error.errno or 0)}; nothing was changed") from None
+        raise StoreError(
+            f"cannot copy {source} to {target}: {os.strerror(error.errno or 0)}; nothing was changed; "
+            "see to that, then run again"
+        ) from None
 
 
 def rename_database(source: str, target: str) -> None:
@@ -136,7 +142,10 @@ def _copy(source: str, target: str) -> None:
         ) from None
     except sqlite3.Error as error:
         text = "no space left on the disk" if "full" in str(error) else str(error)
-        raise StoreError(f"the copy from {source} to {target} failed: {text}; nothing else was changed") from None
+        raise StoreError(
+            f"the copy from {source} to {target} failed: {text}; nothing else was changed; "
+            "see to that, then run again"
+        ) from None
 
 
 class _LateError(Exception):
@@ -164,9 +173,9 @@ def check_integrity(path: str) -> None:
         finally:
             connection.close()
     except sqlite3.Error as error:
-        raise StoreError(f"{path} is damaged: {error}") from None
+        raise StoreError(f"{path} is damaged: {error}; use a sound copy of it") from None
     if found != [("ok",)]:
-        raise StoreError(f"{path} is damaged: SQLite's integrity check fails")
+        raise StoreError(f"{path} is damaged: SQLite's integrity check fails; use a sound copy of it")
 
 
 def size_of(path: str) -> int:

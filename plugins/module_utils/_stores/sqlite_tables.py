@@ -266,7 +266,10 @@ def _bindable(cell: t.Any) -> t.Any:
         try:
             cell.encode("utf-8")
         except UnicodeEncodeError:
-            raise StoreError("a text in the row of a sealed value is not UTF-8 and would not survive; nothing was changed") from None
+            raise StoreError(
+                "a text in the row of a sealed value is not UTF-8 and would not survive; nothing was changed; "
+                "mend that text"
+            ) from None
     return cell
 
 

@@ -84,7 +84,10 @@ class ComposeService(Service):
         code, output = self._compose(*words, timeout_s=timeout_s)
         shown = f"{' '.join(self._command)} {words[0]}"
         if code == 124:
-            raise ServiceError(f"{shown} in {self._directory} did not end within {timeout_s:g} s")
+            raise ServiceError(
+                f"{shown} in {self._directory} did not end within {timeout_s:g} s; "
+                "see what keeps it, or raise stop_timeout or start_timeout"
+            )
         if code != 0:
             raise ServiceError(
                 f"{shown} in {self._directory} failed with exit code {code}; see what it says by hand, and correct the project or "

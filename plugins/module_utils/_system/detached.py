@@ -22,7 +22,7 @@ import time
 import traceback
 import typing as t
 
-_NOTHING_SENT = "the process that does the work ended without a word"
+_NOTHING_SENT = "the process that does the work ended without a word; was it killed? run again"
 
 
 class DetachedError(Exception):

@@ -90,7 +90,7 @@ def replace_file_content(path: str, content: bytes, *, last_look: t.Callable[[],
     except OSError as error:
         raise file_error("look at", path, error) from None
     if not stat.S_ISREG(before.st_mode):
-        raise FileError(f"{path} is not a regular file")
+        raise FileError(f"{path} is not a regular file; move it away or name another path")
 
     def take_over(descriptor: int) -> None:
         if (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
@@ -159,7 +159,7 @@ def require_replaceable(path: str) -> None:
         if not os.access(what, os.W_OK):
             raise FileError(
                 f"{what} cannot be written by uid {os.geteuid()} (permissions, or a read-only file system), "
-                f"so {path} could not be swapped; nothing was changed"
+                f"so {path} could not be swapped; nothing was changed; run as root (become: true), or mount it writable"
             )
     if is_mounted(target):
         raise FileError(f"{target} is mounted by itself and cannot be swapped in one step; nothing was changed; mount its directory")
@@ -204,11 +204,11 @@ def read_file(path: str, *, limit_bytes: int = 4 * 1024 * 1024) -> bytes:
         raise file_error("read", path, error) from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise FileError(f"cannot read {path}: it is not a regular file")
+        raise FileError(f"cannot read {path}: it is not a regular file; put a plain file there")
     with os.fdopen(descriptor, "rb") as stream:
         content = stream.read(limit_bytes + 1)
     if len(content) > limit_bytes:
-        raise FileError(f"cannot read {path}: it is larger than {limit_bytes} bytes")
+        raise FileError(f"cannot read {path}: it is larger than {limit_bytes} bytes; see what it is")
     return content
 
 
@@ -307,11 +307,11 @@ def file_error(what: str, path: str, error: OSError) -> FileError:
     if error.errno == errno.ENOSPC:
         return FileError(f"cannot {what} {path}: no space left on its disk; make room and run again")
     if error.errno == errno.EROFS:
-        return FileError(f"cannot {what} {path}: its file system is mounted read-only")
+        return FileError(f"cannot {what} {path}: its file system is mounted read-only; mount it writable, or name a path elsewhere")
     if error.errno == errno.EPERM and os.geteuid() == 0:
         return FileError(
-            f"cannot {what} {path}: permission denied even to root; it or its directory is immutable (lsattr shows it, chattr -i "
-            "ends it), or its file system or a security module forbids it"
+            f"cannot {what} {path}: permission denied even to root: it or its directory is immutable, or its file system or a security "
+            "module forbids it; see lsattr (chattr -i ends it), and the log of the kernel"
         )
     if error.errno in (errno.EACCES, errno.EPERM):
         return FileError(f"cannot {what} {path}: permission denied{_way_past_a_denial(path)}")
@@ -322,8 +322,8 @@ def file_error(what: str, path: str, error: OSError) -> FileError:
     if error.errno == errno.ENOTDIR:
         return FileError(f"cannot {what} {path}: {_file_among_parents(path)}; move that away or name another path")
     if error.errno == errno.ENOENT:
-        return FileError(f"cannot {what} {path}: no such file or directory")
-    return FileError(f"cannot {what} {path}: {os.strerror(error.errno or 0)}")
+        return FileError(f"cannot {what} {path}: no such file or directory; make it, or correct its path")
+    return FileError(f"cannot {what} {path}: {os.strerror(error.errno or 0)}; see to that, then run again")
 
 
 def _way_past_a_denial(path: str) -> str:

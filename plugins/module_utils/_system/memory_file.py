@@ -33,7 +33,7 @@ def memory_file(content: bytes) -> t.Iterator[int]:
     try:
         descriptor: int = create("servos.ops")
     except OSError as error:
-        raise FileError(f"cannot make a file in memory: {os.strerror(error.errno or 0)}") from None
+        raise FileError(f"cannot make a file in memory: {os.strerror(error.errno or 0)}; see to that, then run again") from None
     try:
         os.fchmod(descriptor, 0o600)
         written = 0

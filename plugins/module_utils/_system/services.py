@@ -42,7 +42,7 @@ class Service:
                 f"there is no command {argv[0]} on this host; correct service_commands, or set service_manager to command or none"
             ) from None
         except OSError as error:
-            raise ServiceError(f"the command {argv[0]} cannot be run: {os.strerror(error.errno or 0)}") from None
+            raise ServiceError(f"the command {argv[0]} cannot be run: {os.strerror(error.errno or 0)}; correct service_commands") from None
         return code, output
 
     def main_pid(self) -> int | None:
@@ -128,14 +128,14 @@ class SystemdService(Service):
         # Queued, not waited for: how long it may take is ours to say, and what counts is the process.
         code, unused_output = self._run(["systemctl", "--no-block", "stop", "--", self.name])
         if code != 0:
-            raise ServiceError(f"systemctl stop {self.name} failed with exit code {code}")
+            raise ServiceError(f"systemctl stop {self.name} failed with exit code {code}; see journalctl -u {self.name}")
 
     def _start(self, unused_timeout_s: float) -> None:
         # A unit that failed too often in a short time is refused until its counter is reset.
         self._run(["systemctl", "reset-failed", "--", self.name])
         code, unused_output = self._run(["systemctl", "--no-block", "start", "--", self.name])
         if code != 0:
-            raise ServiceError(f"systemctl start {self.name} failed ({self.failure_note()})")
+            raise ServiceError(f"systemctl start {self.name} failed ({self.failure_note()}); see journalctl -u {self.name}")
 
 
 class CommandService(Service):
@@ -182,9 +182,12 @@ class CommandService(Service):
         # timeout(1) ends a command that does not come back; 124 is its own exit code for that.
         code, unused_output = self._run(["timeout", "-k", "5", f"{timeout_s:g}", *argv])
         if code == 124:
-            raise ServiceError(f"the command to {what} {self.name} ({argv[0]} ...) did not end within {timeout_s:g} s")
+            raise ServiceError(
+                f"the command to {what} {self.name} ({argv[0]} ...) did not end within {timeout_s:g} s; "
+                f"see what keeps it, or raise {what}_timeout"
+            )
         if code != 0:
-            raise ServiceError(f"the command to {what} {self.name} ({argv[0]} ...) failed with exit code {code}")
+            raise ServiceError(f"the command to {what} {self.name} ({argv[0]} ...) failed with exit code {code}; see what it says by hand")
 
 
 def wait_until_settled(
@@ -212,7 +215,7 @@ def wait_until_settled(
         if now > deadline or restarts > 3:
             state = "keeps being started again" if restarts > 3 else "is not running" if pid is None else "is not ready"
             note = service.failure_note()
-            raise ServiceError(f"the service {service.name} {state}" + (f" ({note})" if note else ""))
+            raise ServiceError(f"the service {service.name} {state}" + (f" ({note})" if note else "") + "; see its log for why")
         time.sleep(_POLL_S)
 
 

@@ -60,7 +60,7 @@ def run_side_by_side(
             else:
                 _raise(line, expected)
         if len(returned) < len(works):
-            raise DetachedError("a process that does part of the work ended without a word")
+            raise DetachedError("a process that does part of the work ended without a word; was it killed? run again")
         return [returned[number] for number in range(len(works))]
     finally:
         for child in children:

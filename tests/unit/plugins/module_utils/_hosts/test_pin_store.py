@@ -203,7 +203,7 @@ def test_root_is_not_told_to_become_root(monkeypatch):
     """An immutable file is needed for the real thing, and not every file system has those."""
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     said = str(file_error("write", "/x", PermissionError(errno.EPERM, "")))
-    assert "permission denied even to root; it or its directory is immutable" in said
+    assert "permission denied even to root: it or its directory is immutable" in said
     assert "become" not in said
 
 

@@ -124,7 +124,8 @@ def test_directories_are_needed_as_long_as_it_is_not_known_that_they_are_not():
 )
 def test_the_reason_is_the_engines_own_last_line_without_secrets(said, wanted):
     made, unused = engine(rename=(125, "", said))
-    with pytest.raises(EngineError, match=re.escape(f"docker did not rename a container to app: {wanted}") + "$"):
+    text = f"docker did not rename a container to app: {wanted}; see to that, then run again"
+    with pytest.raises(EngineError, match=re.escape(text) + "$"):
         made.rename("c1", "app")
 
 
