@@ -138,7 +138,7 @@ def _refuse_status(answer: Answer, at: str, has_session: bool) -> None:
         )
     if status == 503 and _kind_of(answer) == "configuration_error":
         raise ApiError(f"{at}: the gateway runs without PROVARA_MASTER_KEY; put it back into its environment and restart it")
-    raise ApiError(f"{at}, and 200 was expected; see the log of the gateway for why")
+    raise ApiError(f"{at}, expected 200; see the log of the gateway for why")
 
 
 def _kind_of(answer: Answer) -> t.Any:
