@@ -217,10 +217,13 @@ def main() -> None:
     def work() -> dict[str, t.Any]:
         for option in ("path", "dest"):
             if params[option] is not None and not params[option].startswith("/"):
-                raise FileError(f"{option} is to be an absolute path")
+                raise FileError(f"{option} is no absolute path; nothing was done; write it from the root on")
         is_absent, write = params["state"] == "absent", not module.check_mode
         if is_absent and params["setup_finished"] is False:
-            raise FileError("setup is not finished (setup_finished), and nothing else makes the first admin; the token was not removed")
+            raise FileError(
+                "setup is not finished (setup_finished), and nothing else makes the first admin; "
+                "the token was not removed; make that admin, then set setup_finished=true"
+            )
         found = look(params["path"], owner_of(module), log_of(module))
         seen.append(found)
         removed, changed, dest = [], False, params["dest"]
