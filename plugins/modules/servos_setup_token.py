@@ -224,7 +224,7 @@ def main() -> None:
                 "setup is not finished (setup_finished), and nothing else makes the first admin; "
                 "the token was not removed; make that admin, then set setup_finished=true"
             )
-        found = look(params["path"], owner_of(module), log_of(module))
+        found = look(params["path"], owner_of(module), log_of(module), must_ask=is_absent or params["dest"] is not None)
         seen.append(found)
         removed, changed, dest = [], False, params["dest"]
         if is_absent:

@@ -187,6 +187,9 @@ def test_an_engine_that_does_not_answer_is_no_proof_that_there_is_none(site: Sit
     assert done["error"] == "EngineError"
     assert "Cannot connect" in done.msg
     assert site.names() == ["setup_token"]
+    looked = site.run(container="servos-api")
+    assert (looked["present"], "no log was searched: docker does not answer: Cannot connect" in looked.warnings) == (True, True)
+    assert site.run(container="servos-api", dest=str(site.dest))["error"] == "EngineError"
 
 
 def test_no_container_is_no_failure_but_nothing_at_all_is_a_warning(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

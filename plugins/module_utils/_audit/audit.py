@@ -28,6 +28,7 @@ from .._stores.postgres_url import SCHEMES, address_of
 from .._stores.urls import path_of
 from .._system.addresses import is_loopback
 from .._system.exposure import has_access_list, names_in, rights_of, search_readable
+from .._system.process_rights import owners_of
 from .containers import judge_containers, judge_secrets_dir
 from .findings import Ledger
 from .keys_and_data import judge_backups, judge_data, judge_keys
@@ -73,13 +74,13 @@ def audit(installation: Installation, wanted: Wanted, *, run: Runner, now: datet
     ledger = Ledger()
     facts: dict[str, t.Any] = {}
     looks: list[tuple[str, t.Callable[[], None]]] = [
-        ("env file", lambda: _env_file(ledger, installation, wanted)),
         ("state directory", lambda: _state_dir(ledger, installation)),
         ("database", lambda: _database(ledger, installation)),
         ("API", lambda: _api(ledger, wanted, now)),
         ("secrets of injections", lambda: _injections(ledger, wanted)),
     ]
     seen = _look(ledger, "the installation", lambda: observe(installation))
+    looks.insert(0, ("env file", lambda: _env_file(ledger, installation, wanted, seen.pid if seen is not None else None)))
     if seen is None:
         for kind in _OF_THE_OBSERVATION:
             ledger.skipped(kind, "the installation", "it could not be looked at")
@@ -150,13 +151,15 @@ def _backups(
         ledger.held("leftover_file", folder, f"a stopped backup left {', '.join(left[:_MOST_NAMED])}" if left else None)
 
 
-def _env_file(ledger: Ledger, installation: Installation, wanted: Wanted) -> None:
+def _env_file(ledger: Ledger, installation: Installation, wanted: Wanted, pid: int | None) -> None:
     path = installation.env_file
     if not path:
         ledger.skipped("env_file_mode", "env file", "none is named (env_file)")
         return
     file, folder = _rights(path), _rights(os.path.dirname(os.path.realpath(path)))
-    judge_env_file(ledger, file, folder, trusted_uids=wanted.service_uids | {0}, trusted_gids=wanted.service_gids | {0})
+    # Whose the service is, is what its process says; who starts it before it drops its rights is root.
+    uids, gids = owners_of(pid) if pid is not None else (set(), set())
+    judge_env_file(ledger, file, folder, trusted_uids={0} | uids | wanted.service_uids, trusted_gids={0} | gids | wanted.service_gids)
 
 
 def _state_dir(ledger: Ledger, installation: Installation) -> None:

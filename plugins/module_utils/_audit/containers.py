@@ -55,9 +55,10 @@ def _judge(ledger: Ledger, engine: Engine, keys: t.Mapping[str, t.Sequence[bytes
 
 def judge_secrets_dir(ledger: Ledger, path: str) -> None:
     """Enter the short-lived env files whose maker has died."""
-    if not require_private(path):
+    if not os.path.lexists(path):
         ledger.skipped("leftover_file", path, "there is none: nothing was injected here")
         return
+    require_private(path)
     with EphemeralFolder(path, write=False) as folder:
         left = folder.leftovers()
     shown = ", ".join(os.path.basename(one) for one in left[:_MOST_NAMED])

@@ -34,7 +34,7 @@ _POLL_S = 0.05
 _TIMED_OUT = 124
 _KILLED = 137
 # Lines that say nothing of the reason: advice, and the log lines of Podman's libraries.
-_NO_REASON = re.compile(r'\s*$|Run \'|See \'|time="|\s*\w+ --help|Error: failed to start containers')
+_NO_REASON = re.compile(r'\s*$|Run \'|See \'|template: |time="|\s*\w+ --help|Error: failed to start containers')
 
 
 class Engine:

@@ -15,7 +15,7 @@ import os
 import stat
 import typing as t
 
-from .._errors import FileError
+from .._errors import EngineError, FileError
 from .._system import files
 from .container_log import log_lines
 from .places import Place
@@ -46,14 +46,25 @@ class Found(t.NamedTuple):
     warnings: tuple[str, ...]
 
 
-def look(path: str, owner_uid: int | None, log: TokenLog | None) -> Found:
+def look(path: str, owner_uid: int | None, log: TokenLog | None, *, must_ask: bool) -> Found:
     """Look for tokens. Reads only.
+
+    Args:
+        must_ask: whether an engine that does not answer is an error. Who only looks is warned of it.
 
     Raises:
         FileError: a file is not to be trusted, or cannot be read.
         EngineError: the engine, or the container's log, cannot be asked.
     """
-    paths, places, warnings = [path], [], []
+    paths: list[str] = [path]
+    places: list[Place] = []
+    warnings: list[str] = []
+    if log is not None and log.engine.is_installed() and not must_ask:
+        try:
+            log.engine.require()
+        except EngineError as error:
+            warnings.append(f"no log was searched: {error}")
+            log = None
     container_id = None
     if log is not None and log.engine.is_installed():  # where there is no engine there is no container
         log.engine.require()

@@ -61,7 +61,9 @@ def words_of(phrase: str) -> list[str]:
     """
     words = [word for word in re.split(r"[ _-]+", phrase) if word]
     if not words or not all(re.match(r"[A-Za-z0-9]+\Z", word) for word in words):
-        raise InjectionError("log_phrase is not one or more words of ASCII letters and digits; write those before the token, such as: setup token")
+        raise InjectionError(
+            "log_phrase is not one or more words of ASCII letters and digits; write those before the token, such as: setup token"
+        )
     return words
 
 

@@ -39,6 +39,18 @@ def thread_statuses(pid: int) -> dict[int, str]:
     return found
 
 
+def owners_of(pid: int) -> tuple[set[int], set[int]]:
+    """Return the users and the groups, supplementary ones included, that a process runs as; none of one that has ended."""
+    found: dict[str, set[int]] = {"Uid": set(), "Gid": set(), "Groups": set()}
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError), open(
+        f"/proc/{pid}/status", encoding="ascii", errors="replace"
+    ) as stream:
+        for name, unused_colon, numbers in (line.partition(":") for line in stream):
+            if name in found:
+                found[name] = {int(number) for number in numbers.split()}
+    return found["Uid"], found["Gid"] | found["Groups"]
+
+
 def open_descriptors(pid: int) -> list[DescriptorFacts]:
     """List the open descriptors of a process; one that is closed meanwhile is left out.
 
@@ -157,6 +169,7 @@ __all__ = (
     "last_capability",
     "namespaces_apart",
     "open_descriptors",
+    "owners_of",
     "pids_named",
     "pids_of_cgroup",
     "socket_tables",
