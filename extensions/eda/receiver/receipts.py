@@ -161,9 +161,7 @@ class Receipts:
         try:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
-            descriptor = os.open(
-                temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
-            )
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             try:
                 _write_all(descriptor, b"".join(_line(receipt) for receipt in kept.values()))
                 os.fsync(descriptor)
