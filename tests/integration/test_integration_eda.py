@@ -1,0 +1,166 @@
+# Copyright (c) 2026, servos.ops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The rulebook under a real ansible-rulebook, before a real installation: what it starts, how often, and what a webhook cannot say."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import hmac
+import http.server
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from eda_receivers import Sender, new_secret, wait_for_port
+from evidence import leaks
+from installations import OLD, Servos, b64, wait_until
+from playbook_runs import environment_of, inventory_of
+from ports import free_port
+from servers import write
+
+RECAP = "PLAY RECAP"
+
+
+class Listener(http.server.ThreadingHTTPServer):
+    """Takes alerts, and keeps headers and body as they came."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[dict[str, str], bytes]] = []
+        self.statuses = [500]  # what the first ones are told; later ones are told 202
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(handler) -> None:
+                body = handler.rfile.read(int(handler.headers["Content-Length"]))
+                self.seen.append(({name.lower(): value for name, value in handler.headers.items()}, body))
+                handler.send_response(self.statuses.pop(0) if self.statuses else 202)
+                handler.end_headers()
+
+            def log_message(handler, *unused: Any) -> None:
+                """Say nothing."""
+
+        super().__init__(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    made = Listener()
+    yield made
+    made.shutdown()
+    made.server_close()
+
+
+class Rulebook:
+    """ansible-rulebook on the collection's rulebook."""
+
+    def __init__(self, servos: Servos, told: dict[str, Any], **variables: Any) -> None:
+        folder = servos.scratch
+        inventory = write(folder / "inventory.json", json.dumps(inventory_of(servos, **variables)))
+        program = shutil.which("ansible-rulebook") or str(Path(sys.executable).with_name("ansible-rulebook"))
+        self.log = folder / "rulebook.log"
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [program, "--rulebook", "servos.ops.incidents", "-i", str(inventory), "--print-events",
+                 "--vars", str(write(folder / "told.json", json.dumps(told)))],
+                env=environment_of(servos), cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True,
+            )  # fmt: skip
+        wait_for_port(told["servos_event_port"], lambda: self.process.poll() is not None)
+
+    def text(self) -> str:
+        return self.log.read_text()
+
+    def wait_for_plays(self, count: int) -> str:
+        """Wait until so many playbooks have ended."""
+        with contextlib.suppress(AssertionError):
+            wait_until(lambda: self.text().count(RECAP) >= count or self.process.poll() is not None, timeout_s=90)
+        assert self.text().count(RECAP) == count, self.text()[-3000:]
+        return self.text()
+
+    def stop(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(20)
+
+
+@pytest.fixture
+def run(servos: Servos) -> Iterator[Callable[..., Rulebook]]:
+    made: list[Rulebook] = []
+
+    def start(told: dict[str, Any], **variables: Any) -> Rulebook:
+        made.append(Rulebook(servos, told, **variables))
+        return made[-1]
+
+    yield start
+    for each in made:
+        each.stop()
+
+
+def is_signed(headers: dict[str, str], body: bytes, secret: str) -> bool:
+    message = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+    digest = hmac.new(base64.b64decode(secret.removeprefix("whsec_")), message, hashlib.sha256).digest()
+    return headers["webhook-signature"] == f"v1,{base64.b64encode(digest).decode()}"
+
+
+def test_each_kind_of_event_starts_what_it_should(servos: Servos, run: Callable[..., Rulebook], listener: Listener) -> None:
+    sender = Sender(free_port(), new_secret())
+    of_alerts = new_secret()
+    told = {
+        "servos_event_port": sender.port, "servos_event_secret_file": str(write(servos.scratch / "secrets", sender.secret)),
+        "servos_event_receipts_file": str(servos.scratch / "receipts"),
+        "servos_alert_url": f"http://127.0.0.1:{listener.server_address[1]}/alerts",
+        "servos_alert_secret_file": str(write(servos.scratch / "alert-secret", of_alerts + "\n")),
+    }  # fmt: skip
+    rulebook = run(told, servos_key_max_age=365)
+
+    # Who knows no secret starts nothing.
+    assert Sender(sender.port, new_secret()).send({"kind": "key_leaked"})[0] == 401
+
+    # Who knows it says of which kind it is, and nothing else: neither hosts, nor variables, nor templates.
+    mark = servos.scratch / "owned"
+    body = json.dumps({
+        "kind": "key_leaked", "hosts": "nobody", "limit": "nobody", "meta": {"hosts": "nobody", "source": {"name": "x"}},
+        "extra_vars": {"servos_env_file": "/nowhere"}, "servos_hosts": "nobody", "id": f"{{{{ lookup('pipe', 'touch {mark}') }}}}",
+    }).encode()  # fmt: skip
+    headers = sender.headers(body)
+    status, answer = sender.post(body, headers)
+    assert status == 202
+    assert sender.post(body, headers)[0] == 409
+    text = rulebook.wait_for_plays(2)
+    new_text = servos.env_text()
+    assert new_text != b64(OLD)
+    servos.assert_all_under(new_text, b64(OLD))
+    assert servos.process_key_text() == new_text
+    assert f"rotation {answer['id']} is asked for" in " ".join(text.split())
+    assert not mark.exists()
+
+    # The first attempt failed, and the second is the same webhook again.
+    (first, first_body), (second, second_body) = listener.seen
+    assert json.loads(first_body)["kind"] == "key_leaked"
+    assert (second_body, second["webhook-id"], second["webhook-signature"]) == (first_body, answer["id"], first["webhook-signature"])
+    assert is_signed(second, second_body, of_alerts)
+
+    # A key that is said to be too old is rotated where the installation says so too, and a rehearsal changes nothing.
+    assert sender.send({"kind": "key_too_old"})[0] == 202
+    assert sender.send({"kind": "operator_left"})[0] == 202
+    text = rulebook.wait_for_plays(5)
+    assert "is 0 days old and may be 365" in " ".join(text.split())
+    assert "PLAY [Rehearse a rotation]" in text
+    assert "failed=1" not in text
+    assert servos.env_text() == new_text
+    assert json.loads(listener.seen[-1][1])["kind"] == "operator_left"
+    rulebook.stop()
+
+    secrets = servos.secrets() | {"secret": sender.secret, "secret of alerts": of_alerts, "signature": headers["webhook-signature"][3:]}
+    assert leaks(text + (servos.scratch / "receipts").read_text(), secrets) == []
