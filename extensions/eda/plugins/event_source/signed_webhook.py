@@ -196,7 +196,7 @@ class Receiver:
     def __init__(self, queue: Queue, options: dict[str, t.Any], *, clock: t.Callable[[], float]) -> None:
         self.queue, self.clock = queue, clock
         self.scheme, self.header = options["scheme"], options["header"] or None
-        self.secret_file, self.allow_undated = options["secret_file"], options["allow_undated"]
+        self.secret_file = options["secret_file"]
         self.max_bytes, self.max_per_hour = options["max_bytes"], options["max_per_hour"]
         self.rules = events.rules_of(
             kinds=tuple(options["kinds"]), kind=options["kind"], kind_field=options["kind_field"], fields=tuple(options["fields"]),
@@ -240,8 +240,6 @@ class Receiver:
         mark = events.mark_of(body, self.scheme, signed)
         event: dict[str, t.Any]
         event, is_dated = events.event_of(body, mark, signed, self.rules, now=now)
-        if not is_dated and not self.allow_undated:
-            raise events.RefusedError(403, "nothing that is signed says when the webhook was sent")
         if self.receipts.knows(mark):
             raise events.RefusedError(409, f"the webhook was received before, as {event['id']}")
         if self.receipts.taken_within_hour(now) >= self.max_per_hour:
