@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from eda_receivers import Sender, new_secret, wait_for_port
+from eda_receivers import Running, Sender, new_secret, wait_for_port
 from evidence import leaks
 from installations import OLD, Servos, b64, wait_until
 from playbook_runs import environment_of, inventory_of
@@ -164,3 +164,39 @@ def test_each_kind_of_event_starts_what_it_should(servos: Servos, run: Callable[
 
     secrets = servos.secrets() | {"secret": sender.secret, "secret of alerts": of_alerts, "signature": headers["webhook-signature"][3:]}
     assert leaks(text + (servos.scratch / "receipts").read_text(), secrets) == []
+
+
+def alert(folder: Path, *told: str) -> subprocess.CompletedProcess[str]:
+    """Run the playbook as docs/eda.md says."""
+    argv = [argument for each in ("servos_alert_kind=operator_left", *told) for argument in ("-e", each)]
+    return subprocess.run(
+        ["ansible-playbook", "-vvv", "servos.ops.alert", *argv], env=os.environ | {"ANSIBLE_HOME": str(folder / "home"), "NO_COLOR": "1"},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+def test_an_alert_is_an_event_for_a_receiver_of_ours(tmp_path: Path) -> None:
+    running = Running(tmp_path).start()
+    try:
+        url, secret = f"servos_alert_url=http://127.0.0.1:{running.port}/", f"servos_alert_secret_file={running.secrets}"
+        done = alert(tmp_path, url, secret)
+        assert done.returncode == 0, done.stdout
+        (event,) = running.wait_for_events(1)
+        assert event["kind"] == "operator_left"
+        # What it knows is not shown, and whoever does not know it is told so.
+        assert running.secret not in done.stdout
+        assert "v1," not in done.stdout
+        wrong = write(tmp_path / "wrong", new_secret())
+        refused = alert(tmp_path, url, f"servos_alert_secret_file={wrong}", "servos_alert_id=mine")
+        assert refused.returncode == 2
+        assert "did not take the alert mine: 401" in refused.stdout
+        assert wrong.read_text() not in refused.stdout
+    finally:
+        running.stop()
+
+
+def test_an_alert_that_nobody_could_check_is_not_sent(tmp_path: Path) -> None:
+    done = alert(tmp_path, "servos_alert_url=http://127.0.0.1:1/")
+    assert done.returncode == 2
+    assert "servos_alert_secret_file is not" in done.stdout
+    assert alert(tmp_path).returncode == 0  # a line in the log is all that was asked for
