@@ -19,8 +19,11 @@ export NO_COLOR := 1
 export ANSIBLE_COLLECTIONS_PATH := $(WORK)/collections
 export ANSIBLE_HOME := $(WORK)/ansible
 
-.PHONY: help browser demo test lint sanity unit states integration libsql reference faults faults-controller faults-hosts campaigns faults-quick \
-	leaks leaks-quick molecule bench fleet apps build collection tree clean
+# From the oldest supported one (meta/runtime.yml) to the newest; a candidate's line (such as 2.22rc) is added when PyPI has one.
+CORES := 2.18 2.19 2.20 2.21
+
+.PHONY: help browser demo test lint sanity matrix unit states integration libsql reference faults faults-controller faults-hosts campaigns \
+	faults-quick leaks leaks-quick molecule bench fleet apps build collection tree clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -45,7 +48,13 @@ lint: $(VENV)/.test collection sanity
 
 ## sanity       ansible-test sanity, on the ansible-core that is installed
 sanity: $(VENV)/.test tree
-	tests/lab/sanity $(TREE)
+	tests/lab/ansible-test sanity $(TREE)
+
+## matrix       ansible-test sanity and units on every supported ansible-core and Python that this machine has (no part of test; 40 minutes)
+matrix: $(VENV)/.test $(CORES:%=$(WORK)/core-%/.made) tree
+	set -e; for command in sanity units; do for core in $(CORES); do \
+	  echo "matrix: $$command on ansible-core $$core"; \
+	  PATH=$(WORK)/core-$$core/bin:$$PATH tests/lab/ansible-test $$command $(TREE); done; done
 
 ## unit         pure parts, files, and each module's front door
 unit: $(VENV)/.test collection
@@ -159,8 +168,8 @@ $(VENV)/.test: tests/requirements.txt tests/requirements-demo.txt | $(VENV)/bin/
 
 # An ansible-core of another line, alone.
 $(WORK)/core-%/.made: | $(VENV)/bin/uv
-	$(VENV)/bin/uv venv --quiet --clear --python '>=3.11,<3.14' $(@D)
-	VIRTUAL_ENV=$(@D) $(VENV)/bin/uv pip install --quiet --compile-bytecode 'ansible-core==$*.*'
+	$(VENV)/bin/uv venv --quiet --clear --python '>=3.12,<3.14' $(@D)
+	VIRTUAL_ENV=$(@D) $(VENV)/bin/uv pip install --quiet --compile-bytecode 'ansible-core==$*.*' pip
 	touch $@
 
 ## clean        remove all that was made here
