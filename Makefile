@@ -35,12 +35,14 @@ demo: $(VENV)/.demo collection
 ## test         everything that must pass: lint, unit, states, reference, integration, faults-quick, leaks-quick, molecule
 test: lint unit states reference integration faults-quick leaks-quick molecule
 
-## lint         ruff, mypy, yamllint, shellcheck, licences, ansible-lint, documentation, ansible-test sanity
+## lint         ruff, mypy, yamllint, shellcheck, pipelines, licences, ansible-lint, documentation, ansible-test sanity
 lint: $(VENV)/.test collection sanity
 	ruff check .
 	mypy
 	cd $(TREE) && yamllint .
-	shellcheck .ci/run $$(git ls-files -co --exclude-standard tests/lab tests/leaks/node/prepare.sh 'tests/apps/*/setup')
+	shellcheck .ci/run $$(git ls-files -co --exclude-standard tests/lab tests/leaks/node/prepare.sh 'tests/apps/*/setup' docs/examples/bin/install docs/examples/bin/servos-run)
+	check-jsonschema --builtin-schema vendor.github-workflows docs/examples/github/servos.yml
+	check-jsonschema --builtin-schema vendor.gitlab-ci docs/examples/gitlab/gitlab-ci.yml
 	cd $(TREE) && reuse lint --lines
 	cd $(TREE) && ansible-lint --profile production --offline
 	cd $(TREE) && antsibull-docs lint-collection-docs --plugin-docs --skip-rstcheck .
