@@ -23,7 +23,7 @@ export ANSIBLE_HOME := $(WORK)/ansible
 CORES := 2.18 2.19 2.20 2.21
 
 .PHONY: help browser demo test lint sanity matrix unit states integration libsql reference faults faults-controller faults-hosts campaigns \
-	faults-quick leaks leaks-quick molecule bench fleet apps build collection tree clean
+	faults-quick leaks leaks-quick molecule bench fleet apps build release collection tree clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -40,7 +40,7 @@ lint: $(VENV)/.test collection sanity
 	ruff check .
 	mypy
 	cd $(TREE) && yamllint .
-	shellcheck .ci/run $$(git ls-files -co --exclude-standard tests/lab tests/leaks/node/prepare.sh 'tests/apps/*/setup' docs/examples/bin/install docs/examples/bin/servos-run)
+	shellcheck .ci/run .ci/release $$(git ls-files -co --exclude-standard tests/lab tests/leaks/node/prepare.sh 'tests/apps/*/setup' docs/examples/bin/install docs/examples/bin/servos-run)
 	check-jsonschema --builtin-schema vendor.github-workflows docs/examples/github/servos.yml
 	check-jsonschema --builtin-schema vendor.gitlab-ci docs/examples/gitlab/gitlab-ci.yml
 	cd $(TREE) && reuse lint --lines
@@ -142,6 +142,10 @@ fleet: $(VENV)/.test collection
 build: $(VENV)/.demo
 	ansible-galaxy collection build --force --output-path $(WORK)/build
 
+## release      changelog, tarball and its signature: VERSION=1.2.0 KEY=~/.ssh/id_ed25519 (docs/releasing.md)
+release: $(VENV)/.test
+	.ci/release '$(VERSION)' '$(KEY)'
+
 collection: $(WORK)/collections/.installed
 
 # Every target runs on what a user would install, not on the checkout.
@@ -170,7 +174,7 @@ $(VENV)/.test: tests/requirements.txt tests/requirements-demo.txt | $(VENV)/bin/
 
 # An ansible-core of another line, alone.
 $(WORK)/core-%/.made: | $(VENV)/bin/uv
-	$(VENV)/bin/uv venv --quiet --clear --python '>=3.12,<3.14' $(@D)
+	$(VENV)/bin/uv venv --quiet --clear --python "$$(readlink -f $(VENV)/bin/python)" $(@D)
 	VIRTUAL_ENV=$(@D) $(VENV)/bin/uv pip install --quiet --compile-bytecode 'ansible-core==$*.*' pip
 	touch $@
 
