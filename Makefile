@@ -58,9 +58,9 @@ matrix: $(VENV)/.test $(CORES:%=$(WORK)/core-%/.made) tree
 	  echo "matrix: $$command on ansible-core $$core"; \
 	  PATH=$(WORK)/core-$$core/bin:$$PATH tests/lab/ansible-test $$command $(TREE); done; done
 
-## unit         pure parts, files, and each module's front door
+## unit         pure parts, files, and each module's front door. ARGS=tests/unit/PATH: that alone; the same for integration
 unit: $(VENV)/.test collection
-	python -m pytest --ansible-unit-inject-only tests/unit
+	python -m pytest --ansible-unit-inject-only $(or $(ARGS),tests/unit)
 
 ## states       every mixture of keys, and rotations as a game: stopped before any write, nothing lost (SERVOS_STATES_EXAMPLES=2000: longer)
 states: $(VENV)/.test collection
@@ -72,7 +72,7 @@ reference: $(VENV)/.test
 
 ## integration  modules and playbooks against the reference applications, on this machine
 integration: $(VENV)/.test collection $(WORK)/core-2.18/.made
-	SERVOS_OLDEST_CORE=$(WORK)/core-2.18/bin python -m pytest --ansible-unit-inject-only $(SIDE_BY_SIDE) tests/integration
+	SERVOS_OLDEST_CORE=$(WORK)/core-2.18/bin python -m pytest --ansible-unit-inject-only $(SIDE_BY_SIDE) $(or $(ARGS),tests/integration)
 
 ## libsql       the same on a real libSQL server (sqld, from a package on PyPI), as nobody
 libsql: $(VENV)/.test collection
