@@ -52,13 +52,14 @@ SETTLED = frozenset(
     )
 )  # fmt: skip
 _MEANING = {
-    "no_key": "it was sent an empty key",
-    "same_key": "the new key is the one in force",
+    "no_key": "it was sent an empty key; put one into its file",
+    "same_key": "the new key is the one in force; give another one",
     "not_initialized": "encryption was never turned on; use state=initialized",
-    "wrong_key": "this is not its key",
+    "wrong_key": "this is not its key; name the file that holds it (key_file)",
     "no_verifier": "the key opens its verifier, but what is in there is not Pika's: the database is damaged; restore a backup",
-    "no_capability": f"the account lacks the capability {MANAGE}; an API token never has it in the versions known here",
-    "initialized": "it has a key already",
+    "no_capability": f"the account lacks the capability {MANAGE}; an API token never has it in the versions known here; "
+    "give username and password_file of an account that does",
+    "initialized": "it has a key already; use state=unlocked",
     "not_resealed": "it could not write its secrets under the new key",
     "vaults_not_resealed": "it is under the new key, but some of the vault keys that it manages are not",
     "vaults_unreadable": "a vault key that it manages does not open under its own key; nothing was changed; restore the last backup",
@@ -66,11 +67,11 @@ _MEANING = {
     "secrets_first": "its settings hold secrets from before it has a key, and those it refuses to seal; take them out of the settings, "
     "initialize, then enter them again",
     "no_leader": "the cluster has no leader just now; nothing was changed; run again later",
-    "locked": "it is locked",
-    "malformed": "it did not understand the request",
-    "no_login": "it does not take the login (any more)",
+    "locked": "it is locked; unlock it first (state=unlocked)",
+    "malformed": "it did not understand the request; see its log, and whether its version is one of docs/pika.md",
+    "no_login": "it does not take the login (any more); run again",
     "no_such_call": "it has no such call; correct url (base path), or this version is too old",
-    "too_large": "the key is too large for it",
+    "too_large": "the key is too large for it; give a shorter one",
     "unclear": "the answer is none that Pika is known to give",
 }
 

@@ -193,3 +193,61 @@ def test_options_are_found():
 def test_each_option_that_is_named_is_there(name):
     found = {a or b for where, unused_kind, text in MESSAGES if where == name for a, b in NAMED_OPTION.findall(text)}
     assert sorted(found - OPTIONS - OTHERS - set(KNOWN_PROFILES["custom"])) == []
+
+
+# What messages above are completed with: the name of the table, and the entries that another ends (_rotation/pika_outcome).
+COMPLETIONS = {
+    "_apps/pika_key.py": ("_MEANING", ("not_resealed", "vaults_not_resealed", "unreadable", "unclear")),
+    "_stores/postgres_connection.py": ("_BEFORE_LOGIN", ()),
+    "_stores/postgres_programs.py": ("_HINTS", ()),
+}
+
+
+@pytest.mark.parametrize("name", COMPLETIONS)
+def test_each_completion_says_what_to_do(name):
+    wanted, elsewhere = COMPLETIONS[name]
+    (table,) = (node.value for node in TREES[name].body if isinstance(node, ast.Assign) and node.targets[0].id == wanted)
+    pairs = zip(table.keys, table.values) if isinstance(table, ast.Dict) else (entry.elts for entry in table.elts)
+    told = {rendered(sign): rendered(text) for sign, text in pairs}
+    assert len(told) > 8
+    assert [sign for sign, text in told.items() if sign not in elsewhere and not says_what_to_do("reason; " + text)] == []
+
+
+def refusals():
+    """Yield each message with which a role or a playbook fails."""
+    for top in ("roles", "playbooks"):
+        for folder, unused_folders, names in os.walk(os.path.join(PLUGINS, "..", top)):
+            for name in sorted(name for name in names if name.endswith(".yml")):
+                with open(os.path.join(folder, name), encoding="utf-8") as stream:
+                    place = os.path.relpath(stream.name, os.path.join(PLUGINS, "..")).replace("/tasks", "")
+                    yield from ((place, text) for text in failing(yaml.safe_load(stream)))
+
+
+def failing(node):
+    if isinstance(node, list):
+        for item in node:
+            yield from failing(item)
+    elif isinstance(node, dict):
+        for name, value in node.items():
+            if name == "ansible.builtin.fail":
+                yield value["msg"]
+            elif name == "fail_msg":
+                yield value
+            else:
+                yield from failing(value)
+
+
+REFUSALS = sorted(refusals())
+# What is put in: results of modules, whose messages are judged above, and lists of objections that the same file writes.
+PUT_IN = re.compile(r"objections|next_step|\.error\b|\.msg\b|'mend'|'how'")
+
+
+def test_there_are_refusals():
+    assert len(REFUSALS) > 20
+
+
+@pytest.mark.parametrize(("place", "text"), REFUSALS, ids=[place for place, unused_text in REFUSALS])
+def test_each_refusal_of_a_role_or_playbook_says_what_to_do(place, text):
+    clauses = re.split(r"(?:[.;:,'}] +|^)(?:and |or )?", text)
+    says = any(VERB.match(clause.lower()) for clause in clauses)
+    assert says or PUT_IN.search(text) or "servos.ops." in text
