@@ -11,6 +11,8 @@ import hmac
 import json
 import logging
 import os
+import re
+import runpy
 import socket
 import ssl
 import subprocess
@@ -20,9 +22,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from eda_receivers import Busy, Running, Sender, new_secret
+import yaml
+from eda_receivers import SOURCE, Busy, Running, Sender, new_secret
 from servers import write
 
+CHECKOUT = Path(__file__).resolve().parents[2]
 LEAKED = {"kind": "key_leaked"}
 
 
@@ -323,3 +327,35 @@ def test_who_sends_no_body_is_not_waited_for(make: Callable[..., Running]) -> No
         slow.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{")
         assert running.sender.send(LEAKED)[0] == 202
     running.wait_for_events(1)
+
+
+def test_each_option_is_documented_as_it_is() -> None:
+    source = runpy.run_path(str(SOURCE))
+    told = yaml.safe_load(source["DOCUMENTATION"])["options"]
+    types = {"str": str, "path": str, "int": int, "float": float, "bool": bool, "list": list}
+    assert list(told) == list(source["_OPTIONS"])
+    assert {name: types[option["type"]] for name, option in told.items()} == {name: kind for name, (kind, _) in source["_OPTIONS"].items()}
+    required = [name for name, (_, default) in source["_OPTIONS"].items() if default is source["_REQUIRED"]]
+    assert [name for name, option in told.items() if option.get("required")] == required
+    defaults = {name: list(value) if isinstance(value, tuple) else value for name, (_, value) in source["_OPTIONS"].items() if value}
+    assert {name: option["default"] for name, option in told.items() if option.get("default")} == {
+        name: value for name, value in defaults.items() if name not in required
+    }
+    assert tuple(told["scheme"]["choices"]) == source["SCHEMES"]
+
+
+def rulebooks() -> dict[str, Any]:
+    page = (CHECKOUT / "docs/eda.md").read_text()
+    found = {f"docs/eda.md {number}": text for number, text in enumerate(re.findall(r"```yaml\n(- name.*?)```", page, re.S))}
+    return found | {"documentation": runpy.run_path(str(SOURCE))["EXAMPLES"]}
+
+
+@pytest.mark.parametrize("text", rulebooks().values(), ids=rulebooks())
+def test_rulebooks_that_are_shown_are_rulebooks(text: str) -> None:
+    from ansible_rulebook.validators import Validate
+
+    shown = yaml.safe_load(text)
+    Validate.rulebook(shown)
+    (told,) = (source["servos.ops.signed_webhook"] for ruleset in shown for source in ruleset["sources"])
+    options = runpy.run_path(str(SOURCE))["options_of"](told)
+    assert options["receipts_file"].startswith("/var/lib/servos/eda/")
