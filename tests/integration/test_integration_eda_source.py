@@ -287,6 +287,25 @@ def test_killed_before_it_was_passed_on(make: Callable[..., Running]) -> None:
     assert third.events == []
 
 
+def test_killed_before_it_was_acted_on(make: Callable[..., Running]) -> None:
+    """Where an event has a receipt, each start passes it on, until that is gone."""
+    first, body = make(acknowledge=True).start(), json.dumps(LEAKED).encode()
+    headers = first.sender.headers(body)
+    assert first.sender.post(body, headers)[0] == 202
+    (event,) = first.wait_for_events(1)
+    first.stop()
+    second = make(acknowledge=True, port=first.port).start()
+    assert second.wait_for_events(1) == [event]
+    assert second.sender.post(body, headers)[0] == 409
+    Path(event["receipt"]).unlink()
+    assert second.sender.send({"kind": "operator_left"})[0] == 202
+    (unused, left) = second.wait_for_events(2)
+    second.stop()
+    third = make(acknowledge=True, port=first.port).start()
+    assert third.wait_for_events(1) == [left]
+    assert third.sender.post(body, headers)[0] == 409
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
 def test_a_disk_that_is_full_passes_nothing_on(make: Callable[..., Running], tmp_path: Path) -> None:
     place = tmp_path / "disk"

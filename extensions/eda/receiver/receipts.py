@@ -8,6 +8,9 @@
 
 One line of JSON for each webhook that was taken, and one when its event was passed on. What was taken and not passed on is passed on by
 the next start. A webhook whose time of sending was signed is forgotten when that time is long past; of any other the mark stays for ever.
+
+An event that was passed on may be lost with the process that was to act on it. So an event can be given a file of its own, which whoever
+has acted on it removes: as long as it is there, each start passes the event on.
 """
 
 from __future__ import annotations
@@ -32,14 +35,16 @@ class ReceiptsError(Exception):
 class Receipts:
     """The file of what was received. One process has it at a time, by a lock beside it.
 
-    Effects: makes C(path) and C(path).lock, 0600, in a directory that is there.
+    Effects: makes C(path) and C(path).lock, 0600, in a directory that is there; with C(acknowledge) also C(path).open, 0700, and in it a
+    file for each event, which the event names as C(receipt).
 
     Raises:
         ReceiptsError: another receiver has it, it is open to others, unreadable, or cannot be written.
     """
 
-    def __init__(self, path: str, *, tolerance_s: float, now: float) -> None:
+    def __init__(self, path: str, *, tolerance_s: float, now: float, acknowledge: bool = False) -> None:
         self.path = os.path.abspath(path)
+        self._open_dir = f"{self.path}.open" if acknowledge else ""
         self._keep_s = tolerance_s + _MARGIN_S
         self._taken: dict[str, dict[str, t.Any]] = {}
         self._descriptor = -1
@@ -49,6 +54,9 @@ class Receipts:
         try:
             self._load()
             self._rewrite(now)
+            self.settle(now=now)
+            if acknowledge:
+                self._clear_open_dir()
         except BaseException:
             self.close()
             raise
@@ -61,24 +69,39 @@ class Receipts:
         """Return how many webhooks were taken within the last hour."""
         return sum(1 for receipt in self._taken.values() if now - _HOUR_S < receipt["at"] <= now)
 
-    def take(self, mark: str, event: t.Mapping[str, t.Any], *, is_dated: bool, now: float) -> None:
-        """Remember a webhook, and come back when that is on disk.
+    def take(self, mark: str, event: t.Mapping[str, t.Any], *, is_dated: bool, now: float) -> dict[str, t.Any]:
+        """Remember a webhook, and come back when that is on disk. Returns the event to be passed on.
 
         Raises:
             ReceiptsError: it is not; nothing was taken.
         """
-        receipt = {"mark": mark, "at": int(now), "dated": is_dated, "event": dict(event)}
+        taken = dict(event)
+        if self._open_dir:
+            taken["receipt"] = os.path.join(self._open_dir, taken["id"])
+            self._make_open(taken["receipt"])
+        receipt = {"mark": mark, "at": int(now), "dated": is_dated, "event": taken}
         self._append(receipt, now)
         self._taken[mark] = receipt
+        return taken
 
     def passed_on(self, mark: str, *, now: float) -> None:
-        """Remember that the event of a webhook was passed on.
+        """Remember that the event of a webhook was passed on, and need not be again.
 
         Raises:
             ReceiptsError: that is not on disk; the next start passes it on again.
         """
         self._taken[mark]["event"] = None
         self._append({"passed_on": mark}, now)
+
+    def settle(self, *, now: float) -> None:
+        """Remember which events were acted on, by their files, which are gone.
+
+        Raises:
+            ReceiptsError: as C(passed_on) does.
+        """
+        for mark, event in self.waiting():
+            if "receipt" in event and not os.path.lexists(event["receipt"]):
+                self.passed_on(mark, now=now)
 
     def waiting(self) -> list[tuple[str, dict[str, t.Any]]]:
         """Return mark and event of what was taken and not passed on, the oldest first."""
@@ -106,6 +129,28 @@ class Receipts:
             os.close(lock)
             raise ReceiptsError(f"receipts_file: another receiver uses {self.path}; stop it, or give each a file of its own") from None
         return lock
+
+    def _make_open(self, path: str) -> None:
+        """Make the file of an event before the event is taken: without it, a taken event counts as acted on."""
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(self._open_dir, 0o700)
+                _fsync_directory(os.path.dirname(self.path))
+            found = os.lstat(self._open_dir)
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
+                raise ReceiptsError(f"receipts_file: {self._open_dir} is not a directory of ours with the mode 0700")
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+            _fsync_directory(self._open_dir)
+        except OSError as error:
+            raise _failed("write", path, error) from None
+
+    def _clear_open_dir(self) -> None:
+        """Remove the files of events that were not taken after all: the power went, or the disk was full, in between."""
+        needed = {os.path.basename(event["receipt"]) for unused_mark, event in self.waiting() if "receipt" in event}
+        with contextlib.suppress(OSError):  # one that stays is removed by the next start
+            for name in os.listdir(self._open_dir):
+                if name.startswith("evt-") and name not in needed:
+                    os.unlink(os.path.join(self._open_dir, name))
 
     def _load(self) -> None:
         try:

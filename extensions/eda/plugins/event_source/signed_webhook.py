@@ -13,7 +13,8 @@ description:
   - Answers 202 where a webhook was taken; 400 for a body that is not as it may be; 401 for a signature that is missing or wrong; 403 for
     one that is not fresh; 404 and 405 for other paths and methods; 408 for a body that does not come; 409 for one that was received
     before; 413 for one that is too large; 429 where too many came; 503 where nothing can be taken now.
-  - An event has C(kind), C(id), which is the same whenever the same webhook comes, C(received), C(sent) if it is signed, and C(payload).
+  - An event has C(kind), C(id), which is the same whenever the same webhook comes, C(received), C(sent) if it is signed,
+    C(payload), and C(receipt) with O(acknowledge).
 options:
   host:
     description: The address to listen at. Any but a loopback address needs a certificate, or O(allow_plain_http).
@@ -48,6 +49,12 @@ options:
       - What was taken and not passed on, since the process was killed in between, is passed on by the next start.
     type: path
     required: true
+  acknowledge:
+    description:
+      - Whether each start passes an event on again until it was acted on. The event then has a C(receipt), a file that the last action of a
+        rule removes, as the playbook C(servos.ops.event_done) does. For actions that may be begun twice, such as a rotation with an id.
+    type: bool
+    default: false
   tolerance:
     description: How many seconds the time of sending may be away from now.
     type: float
@@ -166,6 +173,7 @@ _OPTIONS: dict[str, tuple[t.Any, t.Any]] = {
     "header": (str, ""),
     "secret_file": (str, _REQUIRED),
     "receipts_file": (str, _REQUIRED),
+    "acknowledge": (bool, False),
     "tolerance": (float, 300.0),
     "time_field": (str, ""),
     "allow_undated": (bool, False),
@@ -203,10 +211,12 @@ class Receiver:
             time_field=options["time_field"], tolerance_s=options["tolerance"],
         )  # fmt: skip
         self._judged(b"", {})  # what is wrong with the secrets is said now, and not to the first sender
-        self.receipts = receipts.Receipts(options["receipts_file"], tolerance_s=options["tolerance"], now=clock())
+        self.receipts = receipts.Receipts(
+            options["receipts_file"], tolerance_s=options["tolerance"], now=clock(), acknowledge=options["acknowledge"]
+        )
         self.waiting: asyncio.Queue[tuple[str, dict[str, t.Any]]] = asyncio.Queue()
         for mark, event in self.receipts.waiting():
-            logger.warning("passed on only now, after a start: %s, %s", event["kind"], event["id"])
+            logger.warning("passed on after a start: %s, %s", event["kind"], event["id"])
             self.waiting.put_nowait((mark, event))
 
     async def answer(self, request: web.Request) -> web.Response:
@@ -244,7 +254,8 @@ class Receiver:
             raise events.RefusedError(409, f"the webhook was received before, as {event['id']}")
         if self.receipts.taken_within_hour(now) >= self.max_per_hour:
             raise events.RefusedError(429, f"more than {self.max_per_hour} webhooks within an hour")
-        self.receipts.take(mark, event, is_dated=is_dated, now=now)
+        self.receipts.settle(now=now)
+        event = self.receipts.take(mark, event, is_dated=is_dated, now=now)
         self.waiting.put_nowait((mark, event))
         return event
 
@@ -253,6 +264,8 @@ class Receiver:
         while True:
             mark, event = await self.waiting.get()
             await self.queue.put(dict(event))
+            if "receipt" in event:
+                continue
             try:
                 self.receipts.passed_on(mark, now=self.clock())
             except receipts.ReceiptsError as error:

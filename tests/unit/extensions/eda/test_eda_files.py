@@ -32,8 +32,8 @@ def opened(receipts, tmp_path):
     """Return a function that opens the file of this test; what stays open is closed at its end."""
     made = []
 
-    def open_it(now=NOW, name="receipts"):
-        made.append(receipts.Receipts(str(tmp_path / name), tolerance_s=300, now=now))
+    def open_it(now=NOW, name="receipts", **options):
+        made.append(receipts.Receipts(str(tmp_path / name), tolerance_s=300, now=now, **options))
         return made[-1]
 
     yield open_it
@@ -193,6 +193,67 @@ def test_who_else_could_write_is_refused(receipts, opened, tmp_path):
     with pytest.raises(receipts.ReceiptsError, match=r"cannot lock .*No such file"):
         opened(name="missing/receipts")
     assert not (tmp_path / "other").exists()
+
+
+def test_an_event_with_a_receipt_waits_until_that_is_gone(opened, tmp_path):
+    folder = tmp_path / "receipts.open"
+    store = opened(acknowledge=True)
+    one, two = (store.take(mark, dict(EVENT, id="evt-" + mark), is_dated=True, now=NOW) for mark in "ab")
+    assert (one["receipt"], sorted(os.listdir(str(folder)))) == (str(folder / "evt-a"), ["evt-a", "evt-b"])
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    store.close()
+    again = opened(now=NOW + 30 * DAY, acknowledge=True)
+    assert again.waiting() == [("a", one), ("b", two)]
+    (folder / "evt-a").unlink()
+    again.settle(now=NOW)
+    assert again.waiting() == [("b", two)]
+    again.close()
+    (folder / "evt-b").unlink()
+    last = opened(acknowledge=True)
+    assert (last.waiting(), last.knows("a"), last.knows("b")) == ([], True, True)
+    last.close()
+    assert opened().waiting() == []
+
+
+def test_an_event_without_a_receipt_waits_too_when_receipts_are_asked_for_later(opened):
+    first = opened()
+    first.take("a", EVENT, is_dated=True, now=NOW)
+    first.close()
+    assert opened(acknowledge=True).waiting() == [("a", EVENT)]
+
+
+def test_a_receipt_whose_event_was_never_taken_is_removed(receipts, opened, tmp_path, monkeypatch):
+    store, real = opened(acknowledge=True), os.fsync
+
+    def full_disk_for_the_line(descriptor):
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.ENOSPC, "full")
+        real(descriptor)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full_disk_for_the_line)
+        with pytest.raises(receipts.ReceiptsError):
+            store.take("a", dict(EVENT, id="evt-a"), is_dated=True, now=NOW)
+    assert (tmp_path / "receipts.open" / "evt-a").exists()
+    (tmp_path / "receipts.open" / "mine").write_text("")
+    store.take("b", dict(EVENT, id="evt-b"), is_dated=True, now=NOW)
+    store.close()
+    assert [mark for mark, unused in opened(acknowledge=True).waiting()] == ["b"]
+    assert sorted(os.listdir(str(tmp_path / "receipts.open"))) == ["evt-b", "mine"]
+
+
+def test_a_receipt_is_there_before_its_event_is_taken(receipts, opened, tmp_path):
+    """Else an event whose receipt could not be made would count as acted on."""
+    store = opened(acknowledge=True)
+    (tmp_path / "receipts.open").mkdir(mode=0o755)
+    with pytest.raises(receipts.ReceiptsError, match="0700"):
+        store.take("a", dict(EVENT, id="evt-a"), is_dated=True, now=NOW)
+    (tmp_path / "receipts.open").rmdir()
+    (tmp_path / "receipts.open").write_text("")
+    with pytest.raises(receipts.ReceiptsError, match="0700"):
+        store.take("a", dict(EVENT, id="evt-a"), is_dated=True, now=NOW)
+    assert not store.knows("a")
+    assert lines(tmp_path) == []
 
 
 SECRET, OLDER = "0123456789abcdef-newest", "0123456789abcdef-before"
