@@ -21,6 +21,7 @@ import sys
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +79,8 @@ class Sender:
         return self.post(raw, self.headers(raw, **signed), context=context)
 
 
-def wait_for_port(port: int, is_dead: Any) -> None:
-    deadline = time.monotonic() + PATIENCE_S
+def wait_for_port(port: int, is_dead: Callable[[], bool], *, patience_s: float = PATIENCE_S) -> None:
+    deadline = time.monotonic() + patience_s
     while time.monotonic() < deadline and not is_dead():
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
