@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import os
 import string
+import sys
 
 import pytest
 from hypothesis import given
@@ -185,3 +188,18 @@ RULES = {
 def test_rules_that_cannot_be(events, told):
     with pytest.raises(ValueError, match=r"^(kinds|kind_field|fields|time_field|tolerance): "):
         events.rules_of(**dict({"kinds": ("a",)}, **told))
+
+
+LOADED_BY_PATH = ["extensions/eda/receiver/events", "extensions/eda/receiver/receipts", "extensions/eda/receiver/secret_file"]
+
+
+@pytest.mark.skipif(not hasattr(sys, "stdlib_module_names"), reason="needs Python 3.10 to know what is not third-party")
+@pytest.mark.parametrize("name", [*LOADED_BY_PATH, "plugins/plugin_utils/_webhooks"])
+def test_what_is_loaded_by_its_path_needs_nothing_of_ours(collection_root, name):
+    with open(os.path.join(collection_root, *name.split("/")) + ".py", encoding="utf-8") as stream:
+        tree = ast.parse(stream.read(), feature_version=(3, 8))
+    roots = {alias.name.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    roots |= {(node.module or "").split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert roots <= set(sys.stdlib_module_names)
+    if name.endswith("events"):  # pure: the clock is handed in
+        assert roots & {"os", "time", "io", "socket", "random", "secrets", "pathlib", "fcntl"} == set()
