@@ -23,7 +23,7 @@ export ANSIBLE_HOME := $(WORK)/ansible
 CORES := 2.18 2.19 2.20 2.21
 
 .PHONY: help browser demo test lint sanity matrix unit states integration libsql reference faults faults-controller faults-hosts campaigns \
-	faults-quick leaks leaks-quick molecule bench fleet apps build release collection tree clean
+	faults-quick leaks leaks-quick molecule bench docs fleet apps build release collection tree clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -32,8 +32,8 @@ help:
 demo: $(VENV)/.demo collection
 	$(VENV)/bin/python tests/demo/demo.py --work $(WORK)/demo
 
-## test         everything that must pass: lint, unit, states, reference, integration, faults-quick, leaks-quick, molecule
-test: lint unit states reference integration faults-quick leaks-quick molecule
+## test         everything that must pass: lint, docs, unit, states, reference, integration, faults-quick, leaks-quick, molecule
+test: lint docs unit states reference integration faults-quick leaks-quick molecule
 
 ## lint         ruff, mypy, yamllint, shellcheck, pipelines, licences, ansible-lint, documentation, ansible-test sanity
 lint: $(VENV)/.test collection sanity
@@ -130,6 +130,14 @@ leaks-quick: $(VENV)/.test collection
 	tests/lab/engine-up
 	python -m pytest --ansible-unit-inject-only tests/leaks --quick
 
+## docs         the site, guides and generated reference, in .work/docs/html: no warning, and nothing fetched from the network
+docs: $(WORK)/docs-venv/.made collection
+	rm -rf $(WORK)/docs && install -d -m 755 $(WORK)/docs/source/reference
+	cp -r README.md CONTRIBUTING.md CHANGELOG.rst LICENSE docs docs/docsite/index.rst $(WORK)/docs/source
+	PATH=$(WORK)/docs-venv/bin:$$PATH antsibull-docs collection --use-current --squash-hierarchy --fail-on-error \
+	  --dest-dir $(WORK)/docs/source/reference servos.ops
+	$(WORK)/docs-venv/bin/python -m sphinx -q -W --keep-going -b html -c docs/docsite -d $(WORK)/docs/doctrees $(WORK)/docs/source $(WORK)/docs/html
+
 ## bench        figures against their floors in the same run, a table and a plot in .work/bench; ARGS="--only postgres --values 1000 100000"
 bench: $(VENV)/.test collection
 	python tests/benchmarks/bench.py $(ARGS)
@@ -171,6 +179,11 @@ $(VENV)/.demo: tests/requirements-demo.txt | $(VENV)/bin/uv
 $(VENV)/.test: tests/requirements.txt tests/requirements-demo.txt | $(VENV)/bin/uv
 	VIRTUAL_ENV=$(VENV) uv pip install --quiet --compile-bytecode -r $<
 	touch $@ $(VENV)/.demo
+
+$(WORK)/docs-venv/.made: docs/docsite/requirements.txt | $(VENV)/bin/uv
+	$(VENV)/bin/uv venv --quiet --clear --python $(VENV)/bin/python $(@D)
+	VIRTUAL_ENV=$(@D) $(VENV)/bin/uv pip install --quiet --compile-bytecode -r $<
+	touch $@
 
 # An ansible-core of another line, alone.
 $(WORK)/core-%/.made: | $(VENV)/bin/uv
