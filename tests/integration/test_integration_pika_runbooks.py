@@ -21,7 +21,7 @@ GUIDE = Path(__file__).resolve().parents[2] / "docs" / "pika.md"
 def commands_of(section: str) -> str:
     """Return the shell commands of a section of the guide, without those that run a playbook."""
     text = GUIDE.read_text(encoding="utf-8").partition(f"### {section}\n")[2].partition("\n### ")[0]
-    (block,) = re.findall(r"```\n(.*?)```", text, flags=re.DOTALL)
+    (block,) = re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)
     return "".join(line + "\n" for line in block.splitlines() if "ansible-playbook" not in line)
 
 

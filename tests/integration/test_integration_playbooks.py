@@ -1,49 +1,12 @@
 # Copyright (c) 2026, servos.ops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The playbooks as a user runs them: the whole life of a key, and the errors that end one early."""
+"""The playbooks as a user runs them: by the API, and the errors that end a run early. The whole life of a key is in test_docs_guides.py."""
 
 from __future__ import annotations
 
-from evidence import Snapshot
-from installations import OLD, Servos, assert_same, b64, fingerprint, seal
+from installations import OLD, Servos, assert_same, b64, seal
 from playbook_runs import play
-
-
-def without_backups(servos: Servos, snapshot: Snapshot) -> Snapshot:
-    return {name: facts for name, facts in snapshot.items() if not name.startswith(str(servos.backup_dir))}
-
-
-def test_a_key_is_tried_rehearsed_rotated_and_taken_back(servos: Servos) -> None:
-    before = servos.snapshot(directory_times=True)
-    dry = play(servos, "rotate", "--check", "--diff", "-e", "servos_rotation_id=one")
-    assert (dry.code, dry.stats["failed"]) == (0, 0), dry.text
-    assert "Would rewrap 61 values" in dry.text
-    assert_same(before, servos.snapshot(directory_times=True))
-
-    before = servos.snapshot()
-    rehearsed = play(servos, "rehearse")
-    assert rehearsed.code == 0, rehearsed.text
-    assert "61 values" in rehearsed.text
-    assert_same(without_backups(servos, before), without_backups(servos, servos.snapshot()))
-    assert not (servos.folder / "var" / "servos-ops-rehearsal").exists()
-
-    rotated = play(servos, "rotate", "--diff", "-e", "servos_rotation_id=one")
-    assert rotated.code == 0, rotated.text
-    new = servos.env_text()
-    assert servos.process_key_text() == new != b64(OLD)
-    servos.assert_all_under(new, b64(OLD))
-    assert f"env_key: {fingerprint(OLD)}" in rotated.text
-
-    before = servos.snapshot()
-    again = play(servos, "rotate", "-e", "servos_rotation_id=one")
-    assert (again.code, again.stats["changed"]) == (0, 0), again.text
-    assert_same(before, servos.snapshot())
-
-    taken_back = play(servos, "rollback")
-    assert taken_back.code == 0, taken_back.text
-    assert servos.process_key_text() == servos.env_text() == b64(OLD)
-    servos.assert_all_under(b64(OLD), new)
 
 
 def test_the_api_is_used_where_it_is_named_and_the_key_retired_with_its_backups(servos: Servos) -> None:
