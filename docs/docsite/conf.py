@@ -45,17 +45,17 @@ ANSIBLE_PAGES = {
 }
 
 
-def refer_to_ansible(app: Any, env: Any, node: Any, text: nodes.Element) -> nodes.reference | None:
+def refer_to_ansible(unused_app: Any, unused_env: Any, node: Any, text: nodes.Element) -> nodes.reference | None:
     """Link a label of Ansible's documentation. Any other label that is not found stays an error."""
     page = ANSIBLE_PAGES.get(node.get("reftarget", ""))
     return nodes.reference("", "", text, internal=False, refuri=f"{ANSIBLE}/{page}") if page else None
 
 
-def keep_guides_here(app: Any, docname: str, source: list[str]) -> None:
+def keep_guides_here(unused_app: Any, docname: str, source: list[str]) -> None:
     """Let the list of guides, which lies in Ansible's documentation too and names them by their address, link this site's pages."""
     if docname == "reference/docsite/guides":
         address = re.escape(f"{GALAXY['repository']}/blob/main/docs/")
-        source[0] = re.sub(rf"`([^`<]+?)\s+<{address}(\w+)\.md>`__", r":doc:`\1 </docs/\2>`", source[0])
+        source[0] = re.sub(rf"`([^`<]+?)\s+<{address}([\w-]+)\.md>`__", r":doc:`\1 </docs/\2>`", source[0])
 
 
 def setup(app: Any) -> None:

@@ -33,7 +33,7 @@ def test_each_target_of_make_that_a_page_names_is_one(page):
 
 def places():
     """Yield each place on the map; what is set in lies in the place above that is not."""
-    drawn = re.search(r"## The house\n\n```\n(.*?)```", read("CONTRIBUTING.md"), re.S).group(1)
+    drawn = re.search(r"## The house\n\n```text\n(.*?)```", read("CONTRIBUTING.md"), re.S).group(1)
     above = ""
     for line in drawn.splitlines():
         depth, words = len(line) - len(line.lstrip()), re.split(r"  +", line.strip())[0]
