@@ -51,14 +51,19 @@ def refer_to_ansible(unused_app: Any, unused_env: Any, node: Any, text: nodes.El
     return nodes.reference("", "", text, internal=False, refuri=f"{ANSIBLE}/{page}") if page else None
 
 
-def keep_guides_here(unused_app: Any, docname: str, source: list[str]) -> None:
-    """Let the list of guides, which lies in Ansible's documentation too and names them by their address, link this site's pages."""
+def link_what_is_here(unused_app: Any, docname: str, source: list[str]) -> None:
+    """Link pages of the site where a text has their address, and the repository where it has a file that is no page.
+
+    The list of guides lies in Ansible's own documentation too, and so names them by their address.
+    """
+    files = f"{GALAXY['repository']}/blob/main"
     if docname == "reference/docsite/guides":
-        address = re.escape(f"{GALAXY['repository']}/blob/main/docs/")
-        source[0] = re.sub(rf"`([^`<]+?)\s+<{address}([\w-]+)\.md>`__", r":doc:`\1 </docs/\2>`", source[0])
+        source[0] = re.sub(rf"`([^`<]+?) <{re.escape(files)}/docs/([\w-]+)\.md>`__", r":doc:`\1 </docs/\2>`", source[0])
+    if docname.startswith("docs/"):
+        source[0] = re.sub(r"\]\(\.\./(?!CONTRIBUTING\.md|CHANGELOG\.rst)", f"]({files}/", source[0])
 
 
 def setup(app: Any) -> None:
     """Connect the two."""
     app.connect("missing-reference", refer_to_ansible)
-    app.connect("source-read", keep_guides_here)
+    app.connect("source-read", link_what_is_here)
