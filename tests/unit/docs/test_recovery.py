@@ -20,13 +20,17 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = (ROOT / "docs" / "recovery.md").read_text(encoding="utf-8")
-MODULES = ("servos_key_rotate", "servos_keyring", "servos_backup", "servos_key_info", "servos_key_share")
+ESCROW = (ROOT / "docs" / "escrow.md").read_text(encoding="utf-8")  # has the rows of what it is about
+STARTS = (
+    "modules/servos_key_rotate", "modules/servos_keyring", "modules/servos_backup", "modules/servos_key_info", "modules/servos_key_share",
+    "action/servos_keyring",
+)  # fmt: skip
 ROLES = (
     "database_backup", "env_swap", "key_retire", "key_rotate", "key_share", "rotation_rehearse", "rotation_rollback", "rotation_verify",
     "service_restart",
 )  # fmt: skip
-# Of these the page says by their kind what to do: their messages differ in the place they name, and each says how to mend it.
-BY_KIND = {"EscrowError", "FileError", "ProfileError"}
+# Of these the page says by their kind what to do: there is one for each entry of a profile, and it says what the entry may be.
+BY_KIND = {"ProfileError"}
 GAP = "\0"
 OF_A_ROLE = "a role"
 SHORTEST = 6  # letters that a message, or a row, must have to be told from others
@@ -55,7 +59,7 @@ def imported(path: Path) -> t.Iterator[Path]:
 def reached() -> t.List[Path]:
     """Return the files that the modules are made of."""
     seen: t.Set[Path] = set()
-    ahead = [ROOT / "plugins" / "modules" / (name + ".py") for name in MODULES]
+    ahead = [ROOT / "plugins" / (name + ".py") for name in STARTS]
     while ahead:
         path = ahead.pop()
         if path not in seen:
@@ -160,9 +164,9 @@ MESSAGES = list(messages_of_modules()) + list(messages_of_roles())
 SPOKEN = MESSAGES + list(variables_of_roles())
 
 
-def rows_below(header: str) -> t.List[str]:
+def rows_below(header: str, page: str = PAGE) -> t.List[str]:
     """Return the first cells of all tables with a header."""
-    tables = re.findall(rf"^\| {header} \|.*\n\|[- |]+\n((?:\|.*\n)+)", PAGE, re.M)
+    tables = re.findall(rf"^\| {header} \|.*\n\|[- |]+\n((?:\|.*\n)+)", page, re.M)
     return [row.split(" | ")[0][2:] for table in tables for row in table.splitlines()]
 
 
@@ -178,7 +182,7 @@ def fits(pattern: str, message: Message) -> bool:
     return re.search(expression, re.sub(r"\s+", " ", message.text)) is not None
 
 
-SHOWN = [pattern for row in rows_below("message") for pattern in patterns(row)]
+SHOWN = [pattern for row in rows_below("message") + rows_below("message", ESCROW) for pattern in patterns(row)]
 ENDS = [pattern for row in rows_below("the message ends with") for pattern in patterns(row)]
 
 
