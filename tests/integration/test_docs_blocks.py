@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from guide_blocks import ROOT, Block, blocks
+from guide_blocks import PAGES, ROOT, Block, blocks
 
 BLOCKS = blocks()
 COMMANDS = [block for block in BLOCKS if block.language in ("console", "sh", "bash")]
@@ -62,6 +62,37 @@ def test_a_block_of_commands_says_who_runs_it(block: Block) -> None:
     assert not name or f"def {name}(" in text
     # What is run as it stands is read from the page; what is played is the same command of a test's own.
     assert how == "played" or Path(block.page).name in text or "blocks_run_by" in text
+
+
+# Names in prose
+
+MODULES = {path.stem for path in ROOT.glob("plugins/modules/*.py")}
+CONTENT = (
+    MODULES
+    | {
+        path.stem
+        for pattern in (
+            "playbooks/*.yml",
+            "roles/*",
+            "plugins/filter/*.yml",
+            "plugins/test/*.yml",
+            "plugins/callback/*.py",
+            "extensions/eda/*/*.yml",
+        )
+        for path in ROOT.glob(pattern)
+    }
+    | {path.stem for path in ROOT.glob("extensions/eda/plugins/event_source/*.py")}
+)
+# A role of PostgreSQL, a kind of secret at GitHub, a group of modules, a container's label, a namespace of signatures.
+NAMES_OF_OTHERS = {"servos_ops", "servos_master_key", "servos.ops.servos", "servos.ops.injection"}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_a_page_names_what_there_is(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    variables = set(re.findall(r"(?<![\w./-])servos_[a-z_]+\b(?!\.)", text)) - MODULES - VARIABLES
+    content = {name for name in re.findall(r"\bservos\.ops\.[a-z_]+", text) if name.split(".")[2] not in CONTENT}
+    assert (variables | content) - NAMES_OF_OTHERS == set()
 
 
 # Commands
