@@ -49,19 +49,34 @@ def test_a_block_says_its_language(block: Block) -> None:
     assert block.language
 
 
+def text_of(place: str) -> str:
+    """Return what is written in a test's file and in the modules beside it that it imports, or in a scenario of molecule."""
+    path = ROOT / place
+    if path.is_dir():
+        return "".join(inner.read_text(encoding="utf-8") for inner in sorted(path.rglob("*.yml")))
+    text = path.read_text(encoding="utf-8")
+    beside = [path.with_name(f"{name}.py") for name in re.findall(r"^from (\w+) import", text, re.M)]
+    return text + "".join(inner.read_text(encoding="utf-8") for inner in beside if inner.is_file())
+
+
+def plays(text: str, playbook: str) -> bool:
+    return re.search(rf"servos\.ops\.{playbook}\b|\bplay(_shared)?\((\w+, )?[\"']{playbook}\b", text) is not None
+
+
 @pytest.mark.parametrize("block", COMMANDS, ids=str)
 def test_a_block_of_commands_says_who_runs_it(block: Block) -> None:
-    how, unused_colon, what = block.note.partition(" " if block.note.startswith(("run by ", "played by ")) else ": ")
-    assert how in ("run", "played", "not run"), f"{block} has no comment before it that says which test runs it, or why none does"
-    if how == "not run":
-        assert what
-        return
-    file, unused_colon, name = what.removeprefix("by ").partition("::")
-    assert (ROOT / file).exists()
-    text = (ROOT / file).read_text(encoding="utf-8") if name else ""
-    assert not name or f"def {name}(" in text
-    # What is run as it stands is read from the page; what is played is the same command of a test's own.
-    assert how == "played" or Path(block.page).name in text or "blocks_run_by" in text
+    found = re.fullmatch(r"(run|played) by (.+)|not run: .+", block.note)
+    assert found, f"{block} has no comment before it that says which test runs it, or why none does"
+    named = [place.partition("::") for place in (found[2] or "").split(", ") if place]
+    assert [place for place, unused_colon, name in named if not (ROOT / place).exists()] == []
+    assert [name for place, unused_colon, name in named if name and f"def {name}(" not in text_of(place)] == []
+    together = "".join(text_of(place) for place, unused_colon, unused_name in named)
+    # What is run as it stands is read from the page; what is played is the same playbook with a test's own words.
+    if found[1] == "run":
+        assert Path(block.page).name in together or "blocks_run_by" in together
+    if found[1] == "played" and "blocks_run_by" not in together:
+        playbooks = re.findall(r"ansible-playbook .*?servos\.ops\.([a-z]+)", block.text)
+        assert [name for name in playbooks if not plays(together, name)] == []
 
 
 # Names in prose

@@ -9,6 +9,7 @@ The places of a test are given beside the page's inventory, in group_vars, so th
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -21,7 +22,9 @@ from escrows import directory_of, escrow_of, new_holder
 from evidence import Snapshot, leaks
 from guide_blocks import Block, blocks_run_by
 from installations import NEW, OLD, Servos, assert_refused, assert_same, b64, fingerprint, seal
+from libsql_servers import LibsqlProvara
 from playbook_runs import environment_of, inventory_of
+from provara_installation import OLD_TEXT
 from servers import write
 
 HERE = "tests/integration/test_docs_guides.py"
@@ -222,3 +225,36 @@ def test_a_key_is_restored_by_hand_as_it_is_told(quiet: Servos, tmp_path: Path) 
     (to_base64,) = find(lines, "python3 -c")
     assert shell(to_base64, digits).strip() == b64(OLD)
     assert lines == {make, show, with_age, share, combine, to_base64}
+
+
+def test_a_libsql_server_as_it_is_told(tmp_path: Path) -> None:
+    """docs/libsql.md, with a server of this test's."""
+    provara = LibsqlProvara(tmp_path / "libsql")
+    try:
+        (told,) = [block.text for block in blocks_of("test_a_libsql_server_as_it_is_told") if block.language == "yaml"]
+        for there, here in {
+            "libsql://provara-myorg.turso.io": provara.url, "/etc/servos/database_token": str(provara.token_file),
+            "/srv/provara/.env": str(provara.env_file()),
+        }.items():  # fmt: skip
+            assert there in told
+            told = told.replace(there, here)
+        places = {
+            "ansible_connection": "local", "ansible_python_interpreter": sys.executable, "servos_service_manager": "none",
+            "servos_verify_application": False, "servos_state_dir": str(provara.state_dir), "servos_backup_dir": str(provara.backup_dir),
+        }  # fmt: skip
+        write(tmp_path / "inventory.yml", json.dumps({"servos_control": {"hosts": {"control": places | yaml.safe_load(told)}}}))
+        home = {"ANSIBLE_HOME": str(tmp_path / "ansible"), "ANSIBLE_REMOTE_TMP": str(tmp_path / "remote"), "NO_COLOR": "1"}
+        said = []
+        for line in sorted(commands_of("test_a_libsql_server_as_it_is_told"), key=len, reverse=True):  # the check first
+            words = shlex.split(line)
+            command = [str(Path(sys.executable).with_name(words[0])), *words[1:]]
+            done = subprocess.run(
+                command, cwd=tmp_path, env=os.environ | home, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                text=True, timeout=180, check=False,
+            )  # fmt: skip
+            assert done.returncode == 0, done.stdout
+            said.append(" ".join(done.stdout.split()))
+        assert ("Would rewrap 132 values" in said[0], "Rewrapped 132 values" in said[1]) == (True, True)
+        assert OLD_TEXT not in provara.env_file().read_text()
+    finally:
+        provara.tear_down()
