@@ -130,13 +130,14 @@ leaks-quick: $(VENV)/.test collection
 	tests/lab/engine-up
 	python -m pytest --ansible-unit-inject-only tests/leaks --quick
 
-## docs         the site, guides and generated reference, in .work/docs/html: no warning, and nothing fetched from the network
+## docs         the site, guides and generated reference, in .work/docs/html: no warning, and nothing that it or its reader fetches
 docs: $(WORK)/docs-venv/.made collection
 	rm -rf $(WORK)/docs && install -d -m 755 $(WORK)/docs/source/reference
 	cp -r README.md CONTRIBUTING.md CHANGELOG.rst LICENSE docs docs/docsite/index.rst $(WORK)/docs/source
 	PATH=$(WORK)/docs-venv/bin:$$PATH antsibull-docs collection --use-current --squash-hierarchy --fail-on-error \
 	  --dest-dir $(WORK)/docs/source/reference servos.ops
 	$(WORK)/docs-venv/bin/python -m sphinx -q -W --keep-going -b html -c docs/docsite -d $(WORK)/docs/doctrees $(WORK)/docs/source $(WORK)/docs/html
+	! grep -rE '<(script|link|img)[^>]* (src|href)="https?:' --include='*.html' $(WORK)/docs/html
 
 ## bench        figures against their floors in the same run, a table and a plot in .work/bench; ARGS="--only postgres --values 1000 100000"
 bench: $(VENV)/.test collection

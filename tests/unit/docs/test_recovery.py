@@ -209,6 +209,18 @@ def test_each_row_is_a_message(pattern: str) -> None:
     assert any(fits(pattern, message) for message in SPOKEN), "no source says this any more"
 
 
+@pytest.mark.parametrize("name", ["recovery", "rotation"])
+def test_each_phase_has_a_row(name: str) -> None:
+    plan = TREES[ROOT / "plugins" / "module_utils" / "_rotation" / "plan.py"]
+    (phases,) = [
+        ast.literal_eval(node.value)
+        for node in plan.body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "PHASES"
+    ]
+    page = (ROOT / "docs" / (name + ".md")).read_text(encoding="utf-8")
+    assert rows_below("phase", page) == [f"`{phase}`" for phase in phases]
+
+
 @pytest.mark.parametrize("pattern", ENDS)
 def test_each_end_is_that_of_a_message(pattern: str) -> None:
     assert any(fits("..." + pattern, message) for message in SPOKEN), "no message ends so any more"
