@@ -142,6 +142,8 @@ def test_recovery_as_it_is_told(servos: Servos) -> None:
     reader, lines = Reader(servos), commands_of("test_recovery_as_it_is_told")
     (look,) = find(lines, "servos_key_info")
     assert '"phase": "rewrapped"' in reader.type(look, "-a", json.dumps(servos.options()))
+    (check,) = find(lines, "--check")
+    assert "phase rewrapped" in " ".join(reader.type(check).split())
     (keyring,) = find(lines, "ls -l")
     assert "staged.key" in reader.type(keyring)
     assert lines == reader.typed
