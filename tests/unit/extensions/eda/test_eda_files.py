@@ -99,6 +99,15 @@ def test_the_file_does_not_grow_by_what_is_forgotten(opened, tmp_path):
     assert not again.knows("1400")
 
 
+def test_what_is_forgotten_while_it_is_passed_on(receipts, opened, monkeypatch):
+    store = opened()
+    store.take("a", EVENT, is_dated=True, now=NOW)
+    monkeypatch.setattr(receipts, "_COMPACTED_EVERY", 1)
+    store.passed_on("a", now=NOW + 30 * DAY)
+    store.close()
+    assert not opened(now=NOW + 30 * DAY).knows("a")
+
+
 def test_how_many_within_an_hour(opened):
     store = opened()
     for number, at in enumerate([NOW - 3601, NOW - 3600, NOW - 3599, NOW]):
@@ -254,6 +263,83 @@ def test_a_receipt_is_there_before_its_event_is_taken(receipts, opened, tmp_path
         store.take("a", dict(EVENT, id="evt-a"), is_dated=True, now=NOW)
     assert not store.knows("a")
     assert lines(tmp_path) == []
+
+
+class KilledError(BaseException):
+    """The process ends here; what it had written is on disk."""
+
+
+CALLS = ("open", "write", "fsync", "rename", "mkdir", "unlink")
+MOST = 70
+
+
+@pytest.fixture
+def killed_at(monkeypatch):
+    """Return a function that lets the process die in the middle of its n-th call that changes the disk."""
+
+    def arm(number):
+        counted = []
+
+        def dying(real, name):
+            def call(*argv, **options):
+                if name == "open" and not argv[1] & os.O_CREAT:
+                    return real(*argv, **options)
+                counted.append(name)
+                if len(counted) == number:
+                    if name == "write":
+                        real(argv[0], argv[1][: len(argv[1]) // 2])
+                    raise KilledError
+                if len(counted) > number:
+                    raise KilledError  # it is dead, and cannot mend anything either
+                return real(*argv, **options)
+
+            return call
+
+        patched = monkeypatch.context()
+        context = patched.__enter__()
+        for name in CALLS:
+            context.setattr(os, name, dying(getattr(os, name), name))
+        return counted, lambda: patched.__exit__(None, None, None)
+
+    return arm
+
+
+@pytest.mark.parametrize("acknowledge", [False, True], ids=["passed on", "acted on"])
+@pytest.mark.parametrize("number", range(1, MOST))
+def test_killed_anywhere_nothing_that_was_answered_is_lost(receipts, opened, tmp_path, monkeypatch, killed_at, acknowledge, number):
+    monkeypatch.setattr(receipts, "_COMPACTED_EVERY", 2)
+    opened(acknowledge=acknowledge).close()
+    taken, begun, done, counted = [], [], [], []
+    store = None
+    try:
+        counted, revive = killed_at(number)
+        store = opened(acknowledge=acknowledge)
+        for mark in "abcd":
+            event = store.take(mark, dict(EVENT, id="evt-" + mark), is_dated=True, now=NOW)
+            taken.append(mark)
+            if mark in "ac":
+                begun.append(mark)
+                if acknowledge:
+                    os.remove(event["receipt"])
+                    store.settle(now=NOW)
+                else:
+                    store.passed_on(mark, now=NOW)
+                done.append(mark)
+    except KilledError:
+        pass
+    finally:
+        revive()
+    assert len(counted) < MOST - 1, "the last of them is to run to its end"
+    if store is not None:
+        store.close()
+    again = opened(acknowledge=acknowledge)
+    known = [mark for mark in "abcd" if again.knows(mark)]
+    waiting = [mark for mark, unused in again.waiting()]
+    assert known[: len(taken)] == taken
+    assert len(known) <= len(taken) + 1  # one that was on disk, and nobody was told
+    assert [mark for mark in taken if mark not in begun and mark not in waiting] == []
+    assert [mark for mark in (begun if acknowledge else done) if mark in waiting] == []
+    again.take("e", dict(EVENT, id="evt-e"), is_dated=True, now=NOW)
 
 
 SECRET, OLDER = "0123456789abcdef-newest", "0123456789abcdef-before"
