@@ -9,8 +9,10 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "docs" / "examples"
 WORKFLOW = yaml.safe_load((EXAMPLES / "github" / "servos.yml").read_text())
 GITLAB = yaml.safe_load((EXAMPLES / "gitlab" / "gitlab-ci.yml").read_text())
-VAULT_PASSWORD = "a vault password of the pipeline's"
+VAULT_PASSWORD = "100%25 a vault password"
 ADDRESS = "127.0.30.1"
 # Stands in front of the real one and notes what it was given.
 WITNESS = """\
@@ -48,6 +50,11 @@ class Ran(NamedTuple):
     code: int
     text: str
     summary: str
+
+
+def masks_of(text: str) -> list[str]:
+    """Return what GitHub's runner hides from then on."""
+    return [told.replace("%25", "%") for told in re.findall(r"^::add-mask::(.*)$", text, re.M)]
 
 
 class Repository:
@@ -98,7 +105,7 @@ class Repository:
 
     def assert_secret_free(self, ran: Ran) -> None:
         """Neither the log, once masked as the runner does, nor a report, nor the repository holds a secret."""
-        masks = re.findall(r"^::add-mask::(.*)$", ran.text, re.M)
+        masks = masks_of(ran.text)
         log = "\n".join(line for line in ran.text.splitlines() if not line.startswith("::add-mask::"))
         for mask in masks:
             log = log.replace(mask, "***")
@@ -151,6 +158,8 @@ def test_github_plans_and_rotates_on_approval(repository: Repository) -> None:
     installed, planned = repository.job("plan")
     assert (installed.code, planned.code) == (0, 0), planned.text
     assert "Would rewrap 61 values" in (repository.reports / "plan.txt").read_text()
+    assert "Would rewrap 61 values" in planned.text
+    assert "Would rewrap 61 values" in planned.summary
     assert_same(before, servos.snapshot(directory_times=True))
 
     rotated = repository.job("rotate", rotation_id="2026-11")[-1]
@@ -163,7 +172,7 @@ def test_github_plans_and_rotates_on_approval(repository: Repository) -> None:
     private = [line for text in repository.secrets().values() for line in text.splitlines()]
     assert [line for line in private if line in argv or line in environ] == []
     assert (repository.notes / "modes").read_text().splitlines() == ["600 root", "600 root"]
-    assert set(private[:-2]) - set(re.findall(r"^::add-mask::(.*)$", rotated.text, re.M)) == set()
+    assert set(private[:-2]) - set(masks_of(rotated.text)) == set()
 
 
 def test_gitlab_rehearses_and_an_audit_with_findings_fails(repository: Repository) -> None:
@@ -205,6 +214,32 @@ def test_what_is_given_wrongly_is_refused(tmp_path: Path, script: str, environme
     done = subprocess.run(script.split(), cwd=tmp_path, env=told, capture_output=True, text=True, timeout=30, check=False)
     assert (done.returncode, words in done.stderr) == (code, True), done.stderr
     assert list(tmp_path.glob("servos-run*")) == []
+
+
+@pytest.mark.parametrize("step", ["plan", "rotate"])
+def test_one_that_is_told_to_end_leaves_no_key_behind(tmp_path: Path, step: str) -> None:
+    shutil.copytree(EXAMPLES / "bin", tmp_path / "ci")
+    write(tmp_path / "inventory.yml", "{}")
+    (tmp_path / ".servos" / "bin").mkdir(parents=True)
+    write(tmp_path / ".servos" / "bin" / "ansible", "#!/bin/sh\necho 'hosts (1):'\n", 0o700)
+    lasting = f"#!/bin/sh\necho $$ > {tmp_path}/pid.new && mv {tmp_path}/pid.new {tmp_path}/pid\nexec sleep 60\n"
+    write(tmp_path / ".servos" / "bin" / "ansible-playbook", lasting, 0o700)
+    told = {"PATH": os.environ["PATH"], "TMPDIR": str(tmp_path), "SERVOS_SSH_KEY": "a private key"}
+    running = subprocess.Popen(["ci/servos-run", step], cwd=tmp_path, env=told, stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 30
+        while not (tmp_path / "pid").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        pid = int((tmp_path / "pid").read_text())
+        assert [path.name for path in tmp_path.glob("servos-run.*/*")] != []
+        running.terminate()
+        assert running.wait(timeout=30) == 143
+        assert list(tmp_path.glob("servos-run.*")) == []
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    finally:
+        running.kill()
+        running.wait(timeout=10)
 
 
 def test_a_run_that_reaches_nobody_is_a_failure(repository: Repository) -> None:
