@@ -99,7 +99,7 @@ CONTENT = (
     | {path.stem for path in ROOT.glob("extensions/eda/plugins/event_source/*.py")}
 )
 # A role of PostgreSQL, a kind of secret at GitHub, a group of modules, a container's label, a namespace of signatures.
-NAMES_OF_OTHERS = {"servos_ops", "servos_master_key", "servos.ops.servos", "servos.ops.injection"}
+NAMES_OF_OTHERS = {"servos_ops", "servos_master_key", "servos.ops.servos", "servos.ops.injection", "servos.ops.release"}
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
