@@ -42,16 +42,18 @@ class Listener(http.server.ThreadingHTTPServer):
         self.statuses: list[int] = []  # what the first ones are told; later ones are told 202
         self.when_called: list[Callable[[], None]] = []  # what is done before the first ones are told anything
 
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_POST(handler) -> None:
-                body = handler.rfile.read(int(handler.headers["Content-Length"]))
-                self.seen.append(({name.lower(): value for name, value in handler.headers.items()}, body))
-                if self.when_called:
-                    self.when_called.pop(0)()
-                handler.send_response(self.statuses.pop(0) if self.statuses else 202)
-                handler.end_headers()
+        server = self
 
-            def log_message(handler, *unused: Any) -> None:
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                server.seen.append(({name.lower(): value for name, value in self.headers.items()}, body))
+                if server.when_called:
+                    server.when_called.pop(0)()
+                self.send_response(server.statuses.pop(0) if server.statuses else 202)
+                self.end_headers()
+
+            def log_message(self, *unused: Any) -> None:
                 """Say nothing."""
 
         super().__init__(("127.0.0.1", 0), Handler)

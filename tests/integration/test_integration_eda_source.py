@@ -354,10 +354,12 @@ def test_each_option_is_documented_as_it_is() -> None:
     told = yaml.safe_load(source["DOCUMENTATION"])["options"]
     types = {"str": str, "path": str, "int": int, "float": float, "bool": bool, "list": list}
     assert list(told) == list(source["_OPTIONS"])
-    assert {name: types[option["type"]] for name, option in told.items()} == {name: kind for name, (kind, _) in source["_OPTIONS"].items()}
-    required = [name for name, (_, default) in source["_OPTIONS"].items() if default is source["_REQUIRED"]]
+    kinds = {name: kind for name, (kind, unused_default) in source["_OPTIONS"].items()}
+    assert {name: types[option["type"]] for name, option in told.items()} == kinds
+    required = [name for name, (unused_kind, default) in source["_OPTIONS"].items() if default is source["_REQUIRED"]]
     assert [name for name, option in told.items() if option.get("required")] == required
-    defaults = {name: list(value) if isinstance(value, tuple) else value for name, (_, value) in source["_OPTIONS"].items() if value}
+    given = {name: value for name, (unused_kind, value) in source["_OPTIONS"].items() if value}
+    defaults = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
     assert {name: option["default"] for name, option in told.items() if option.get("default")} == {
         name: value for name, value in defaults.items() if name not in required
     }
