@@ -22,7 +22,7 @@ export ANSIBLE_HOME := $(WORK)/ansible
 # From the oldest supported one (meta/runtime.yml) to the newest; a candidate's line (such as 2.22rc) is added when PyPI has one.
 CORES := 2.18 2.19 2.20 2.21
 
-.PHONY: help browser demo test lint sanity matrix unit states integration libsql reference faults faults-controller faults-hosts campaigns \
+.PHONY: help browser demo test lint importer sanity matrix unit states integration libsql reference faults faults-controller faults-hosts campaigns \
 	faults-quick leaks leaks-quick molecule bench docs fleet apps build release collection tree clean
 
 help:
@@ -35,8 +35,8 @@ demo: $(VENV)/.demo collection
 ## test         everything that must pass: lint, docs, unit, states, reference, integration, faults-quick, leaks-quick, molecule
 test: lint docs unit states reference integration faults-quick leaks-quick molecule
 
-## lint         ruff, mypy, yamllint, shellcheck, pipelines, licences, ansible-lint, documentation, ansible-test sanity
-lint: $(VENV)/.test collection sanity
+## lint         ruff, mypy, yamllint, shellcheck, pipelines, licences, ansible-lint, documentation, ansible-test sanity, galaxy-importer
+lint: $(VENV)/.test collection sanity importer
 	ruff check .
 	mypy
 	cd $(TREE) && yamllint .
@@ -47,6 +47,11 @@ lint: $(VENV)/.test collection sanity
 	cd $(TREE) && ansible-lint --profile production --offline
 	cd $(TREE) && antsibull-docs lint-collection-docs --plugin-docs --skip-rstcheck .
 	antsibull-changelog lint
+
+## importer     the tarball as Galaxy takes it: no error and no warning
+importer: $(WORK)/importer/.made collection
+	cd $(WORK)/importer && PATH=$(WORK)/importer/bin:$$PATH python -m galaxy_importer.main $(WORK)/build/servos-ops-*.tar.gz 2>&1 | tee log
+	cd $(WORK)/importer && grep -q 'completed successfully' log && ! grep -E '^(WARNING|ERROR)' log
 
 ## sanity       ansible-test sanity, on the ansible-core that is installed
 sanity: $(VENV)/.test tree
@@ -184,6 +189,12 @@ $(VENV)/.test: tests/requirements.txt tests/requirements-demo.txt | $(VENV)/bin/
 $(WORK)/docs-venv/.made: docs/docsite/requirements.txt | $(VENV)/bin/uv
 	$(VENV)/bin/uv venv --quiet --clear --python $(VENV)/bin/python $(@D)
 	VIRTUAL_ENV=$(@D) $(VENV)/bin/uv pip install --quiet --compile-bytecode -r $<
+	touch $@
+
+# Its requirements hold others back, so it has an environment of its own.
+$(WORK)/importer/.made: | $(VENV)/bin/uv
+	$(VENV)/bin/uv venv --quiet --clear --python "$$(readlink -f $(VENV)/bin/python)" $(@D)
+	VIRTUAL_ENV=$(@D) $(VENV)/bin/uv pip install --quiet --compile-bytecode galaxy-importer ansible-core
 	touch $@
 
 # An ansible-core of another line, alone.
