@@ -61,6 +61,7 @@ def link_what_is_here(unused_app: Any, docname: str, source: list[str]) -> None:
         source[0] = re.sub(rf"`([^`<]+?) <{re.escape(files)}/docs/([\w-]+)\.md>`__", r":doc:`\1 </docs/\2>`", source[0])
     if docname.startswith("docs/"):
         source[0] = re.sub(r"\]\(\.\./(?!CONTRIBUTING\.md|CHANGELOG\.rst)", f"]({files}/", source[0])
+        source[0] = re.sub(r"\]\((?=examples\b)", f"]({files}/docs/", source[0])
     source[0] = re.sub(r"^\.\. contents::.*\n(?: +:.*\n)*", "", source[0], flags=re.M)  # the theme has it beside each page
 
 
