@@ -39,10 +39,10 @@ def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture
-def checkout(tmp_path: Path, key: Path) -> Path:
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory, key: Path) -> Path:
     """A repository with the files of this one, in which the key may sign."""
-    folder = tmp_path / "checkout"
+    folder = tmp_path_factory.mktemp("release") / "checkout"
     folder.mkdir()
     listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, check=True, timeout=30)
     names = b"\0".join(name for name in listed.stdout.split(b"\0") if name and (ROOT / os.fsdecode(name)).exists())
@@ -54,6 +54,36 @@ def checkout(tmp_path: Path, key: Path) -> Path:
     run(folder, "git", "init", "--quiet")
     commit(folder)
     return folder
+
+
+def with_changes(checkout: Path, key: Path) -> list[str]:
+    (checkout / "README.md").write_text("changed\n")
+    return [VERSION, str(key)]
+
+
+def by_a_stranger(checkout: Path, key: Path) -> list[str]:
+    stranger = checkout.parent / "stranger"
+    run(checkout, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(stranger))
+    return [VERSION, str(stranger)]
+
+
+REFUSED = {
+    "with changes": (with_changes, "the checkout has changes"),
+    "by a stranger": (by_a_stranger, "is not in .ci/allowed_signers"),
+    "without a key": (lambda checkout, key: [VERSION], "name an SSH key"),
+    "without a version": (lambda checkout, key: ["", str(key)], "is no version"),
+}
+
+
+@pytest.mark.parametrize(("prepare", "words"), REFUSED.values(), ids=REFUSED)
+def test_a_release_is_refused_before_anything_is_written(checkout: Path, key: Path, prepare, words: str) -> None:
+    argv = prepare(checkout, key)
+    before = run(checkout, "git", "status", "--porcelain").stdout
+    done = run(checkout, ".ci/release", *argv, check=False)
+    assert (done.returncode, words in done.stderr) == (1, True), done.stderr
+    assert run(checkout, "git", "status", "--porcelain").stdout == before
+    assert not (checkout / ".work").exists()
+    run(checkout, "git", "restore", ".")
 
 
 def documented_check() -> str:
@@ -91,32 +121,3 @@ def test_a_release_is_made_and_checked_by_a_user(checkout: Path, key: Path, tmp_
     commit(checkout)
     again = run(checkout, ".ci/release", VERSION, str(key), check=False)
     assert (again.returncode, "was released before" in again.stderr) == (1, True)
-
-
-def with_changes(checkout: Path, key: Path) -> list[str]:
-    (checkout / "README.md").write_text("changed\n")
-    return [VERSION, str(key)]
-
-
-def by_a_stranger(checkout: Path, key: Path) -> list[str]:
-    stranger = checkout.parent / "stranger"
-    run(checkout, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(stranger))
-    return [VERSION, str(stranger)]
-
-
-REFUSED = {
-    "with changes": (with_changes, "the checkout has changes"),
-    "by a stranger": (by_a_stranger, "is not in .ci/allowed_signers"),
-    "without a key": (lambda checkout, key: [VERSION], "name an SSH key"),
-    "without a version": (lambda checkout, key: ["", str(key)], "is no version"),
-}
-
-
-@pytest.mark.parametrize(("prepare", "words"), REFUSED.values(), ids=REFUSED)
-def test_a_release_is_refused_before_anything_is_written(checkout: Path, key: Path, prepare, words: str) -> None:
-    argv = prepare(checkout, key)
-    before = run(checkout, "git", "status", "--porcelain").stdout
-    done = run(checkout, ".ci/release", *argv, check=False)
-    assert (done.returncode, words in done.stderr) == (1, True), done.stderr
-    assert run(checkout, "git", "status", "--porcelain").stdout == before
-    assert not (checkout / ".work").exists()
