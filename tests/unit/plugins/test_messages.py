@@ -42,8 +42,21 @@ VERB = re.compile(
 CLAUSE = re.compile(r"(?:; |: |, | \()(?:and |or |then |first |but |so )?")
 # What is put into a message and brings the next step along: another message, or the end of one, which is judged where it is made.
 BRINGS_A_STEP = {
-    "error", "reason", "reasons", "text", "hint", "told", "so_far", "what", "how", "file_error", "come_back", "_failure_text", "_go_back",
-    "_nothing", "_way_past_a_denial",
+    "error",
+    "reason",
+    "reasons",
+    "text",
+    "hint",
+    "told",
+    "so_far",
+    "what",
+    "how",
+    "file_error",
+    "come_back",
+    "_failure_text",
+    "_go_back",
+    "_nothing",
+    "_way_past_a_denial",
 }
 # Their step is added by another, which is named.
 FINISHED_BY = {
