@@ -173,7 +173,7 @@ def test_github_plans_and_rotates_on_approval(repository: Repository) -> None:
     argv, environ = ((repository.notes / name).read_text() for name in ("argv", "environ"))
     private = [line for text in repository.secrets().values() for line in text.splitlines()]
     assert [line for line in private if line in argv or line in environ] == []
-    assert (repository.notes / "modes").read_text().splitlines() == ["600 root", "600 root"]
+    assert (repository.notes / "modes").read_text().splitlines() == [f"600 {repository.sshd.user}"] * 2
     assert set(private[:-2]) - set(masks_of(rotated.text)) == set()
 
 

@@ -149,7 +149,7 @@ class PostgresBatchWriter(PostgresWriter):
                 continue
             self.committed += 1 if self.rewritten > rewritten else 0
             return sum(counts)
-        raise StoreError("a part was tried in vain; run again")
+        raise StoreError(f"a part of {table.name} was tried in vain; this is a fault of servos.ops: report it")
 
 
 def _next_step(step: int, seen: int, wanted: int) -> int:
