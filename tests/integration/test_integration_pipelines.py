@@ -209,6 +209,7 @@ REFUSED = {
     "no step": ("ci/servos-run", {}, 64, "there is no step ''"),
     "another step": ("ci/servos-run destroy", {}, 64, "there is no step 'destroy'"),
     "no inventory": ("ci/servos-run plan", {"SERVOS_INVENTORY": "hosts.yml"}, 64, "no inventory hosts.yml"),
+    "an inventory that is none": ("ci/servos-run plan", {"SERVOS_INVENTORY": "broken.yml"}, 64, "broken.yml cannot be read"),
     "a rotation that is a script": ("ci/servos-run rotate", {"SERVOS_ROTATION_ID": 'x"; id; "'}, 64, "SERVOS_ROTATION_ID"),
     "a file that is missing": ("ci/servos-run rotate", {"SERVOS_SSH_KEY_FILE": "/nonexistent"}, 64, "/nonexistent"),
 }
@@ -218,6 +219,7 @@ REFUSED = {
 def test_what_is_given_wrongly_is_refused(tmp_path: Path, script: str, environment: dict[str, str], code: int, words: str) -> None:
     shutil.copytree(EXAMPLES / "bin", tmp_path / "ci")
     write(tmp_path / "inventory.yml", "{}")
+    write(tmp_path / "broken.yml", ": [")
     told = {"PATH": os.environ["PATH"], "TMPDIR": str(tmp_path), **environment}
     done = subprocess.run(script.split(), cwd=tmp_path, env=told, capture_output=True, text=True, timeout=30, check=False)
     assert (done.returncode, words in done.stderr) == (code, True), done.stderr
