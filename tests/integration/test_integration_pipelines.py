@@ -149,7 +149,7 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def repository(servos: Servos, artifact: Path, tmp_path: Path, genuine: Path) -> Iterator[Repository]:
     with Sshd(tmp_path / "sshd", genuine, free_port(ADDRESS), [ADDRESS]) as sshd:
-        made = Repository(tmp_path / "repository", servos, sshd, artifact)
+        made = Repository(tmp_path / "a repository", servos, sshd, artifact)
         yield made
     shutil.rmtree(made.temporary)
 
