@@ -23,7 +23,7 @@ export ANSIBLE_HOME := $(WORK)/ansible
 CORES := 2.18 2.19 2.20 2.21
 
 .PHONY: help browser demo test lint importer sanity matrix unit states integration libsql reference faults faults-controller faults-hosts campaigns \
-	faults-quick leaks leaks-quick molecule bench docs fleet apps build release collection tree clean
+	faults-quick leaks leaks-quick molecule bench docs fleet apps mutation build release collection tree clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -152,6 +152,11 @@ bench: $(VENV)/.test collection
 fleet: $(VENV)/.test collection
 	python tests/fleet/fleet.py $(ARGS)
 
+## mutation     small defects planted in _sealing, _keys and _rotation, a sample of them, and the share that the tests notice (no part of
+##              test; 90 minutes). ARGS go to tests/mutation/mutation.py
+mutation: $(WORK)/mutation-venv/.made
+	nice -n 19 $(WORK)/mutation-venv/bin/python tests/mutation/mutation.py --work $(WORK)/mutation $(ARGS)
+
 ## build        the tarball, in .work/build
 build: $(VENV)/.demo
 	ansible-galaxy collection build --force --output-path $(WORK)/build
@@ -195,6 +200,11 @@ $(WORK)/docs-venv/.made: docs/docsite/requirements.txt | $(VENV)/bin/uv
 $(WORK)/importer/.made: | $(VENV)/bin/uv
 	$(VENV)/bin/uv venv --quiet --clear --python "$$(readlink -f $(VENV)/bin/python)" $(@D)
 	VIRTUAL_ENV=$(@D) $(VENV)/bin/uv pip install --quiet --compile-bytecode galaxy-importer ansible-core
+	touch $@
+
+$(WORK)/mutation-venv/.made: tests/mutation/requirements.txt tests/requirements-demo.txt | $(VENV)/bin/uv
+	$(VENV)/bin/uv venv --quiet --clear --python $(VENV)/bin/python $(@D)
+	VIRTUAL_ENV=$(@D) $(VENV)/bin/uv pip install --quiet --compile-bytecode -r $<
 	touch $@
 
 # An ansible-core of another line, alone.
