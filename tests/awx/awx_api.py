@@ -112,6 +112,8 @@ class Awx:
         self._things[of][number] = fields | {
             "id": number, "type": of.rstrip("s"), "url": f"/api/v2/{of}/{number}/", "related": related,
         }  # fmt: skip
+        if of == "projects":
+            self._things[of][number] |= {"scm_revision": "0" * 40, "summary_fields": {}}
         return number
 
     # What AWX does
@@ -121,6 +123,8 @@ class Awx:
         if matched is None:
             raise Refused(404, detail="Not found.")
         kind, number, part = matched["kind"], int(matched["id"] or 0), matched["part"]
+        if path == "/api/v2/me/":
+            return 200, _page([{"username": "platform"}])
         if kind == "unified_job_templates" and method == "GET" and not number:
             return 200, _page([thing for each in UNIFIED for thing in self._things[each].values() if _fits(thing, query)])
         if kind not in FIELDS or number and number not in self._things[kind]:
@@ -177,7 +181,7 @@ class Awx:
         unknown = set(body) - known
         missing = {name for name in needed if thing.get(name) in (None, "")}
         if unknown or missing:
-            raise Refused(400, unknown=sorted(unknown), missing=sorted(missing))
+            raise Refused(400, kind=kind, unknown=sorted(unknown), missing=sorted(missing))
         for name, of in (
             ("organization", ("organizations",)), ("inventory", ("inventories",)), ("project", ("projects",)),
             ("credential_type", ("credential_types",)), ("execution_environment", ("execution_environments",)),
