@@ -22,7 +22,7 @@ export ANSIBLE_HOME := $(WORK)/ansible
 # From the oldest supported one (meta/runtime.yml) to the newest; a candidate's line (such as 2.22rc) is added when PyPI has one.
 CORES := 2.18 2.19 2.20 2.21
 
-.PHONY: help browser demo test lint importer sanity matrix unit states integration libsql reference faults faults-controller faults-hosts campaigns \
+.PHONY: help awx browser demo test lint importer sanity matrix unit states integration libsql reference faults faults-controller faults-hosts campaigns \
 	faults-quick leaks leaks-quick molecule bench docs fleet apps mutation build release collection tree clean
 
 help:
@@ -120,6 +120,11 @@ apps: $(VENV)/.test collection
 	  folder=$${setup%/setup}; $$setup $(WORK)/apps/$${folder##*/} "$$(readlink -f $(VENV)/bin/python)"; done
 	python -m pytest --ansible-unit-inject-only tests/apps
 
+## awx          playbooks/awx_setup.yml by awx.awx against a stand-in of AWX, and every job template under ansible-runner (no part of test)
+awx: $(VENV)/.test collection $(WORK)/awx/.made
+	python -m pytest --ansible-unit-inject-only tests/awx
+	SERVOS_AWX=$(WORK)/awx python -m pytest --ansible-unit-inject-only tests/integration/test_integration_awx.py
+
 ## browser      a report in Chromium: edges, contrast, paper; pictures to look at in .work/browser (no part of test)
 browser: $(VENV)/.test collection
 	python -m pytest --ansible-unit-inject-only tests/browser
@@ -211,6 +216,12 @@ $(WORK)/mutation-venv/.made: tests/mutation/requirements.txt tests/requirements-
 $(WORK)/core-%/.made: | $(VENV)/bin/uv
 	$(VENV)/bin/uv venv --quiet --clear --python "$$(readlink -f $(VENV)/bin/python)" $(@D)
 	VIRTUAL_ENV=$(@D) $(VENV)/bin/uv pip install --quiet --compile-bytecode 'ansible-core==$*.*' pip
+	touch $@
+
+# The last line of the ansible package that brings awx.awx along.
+$(WORK)/awx/.made: | $(VENV)/bin/uv
+	$(VENV)/bin/uv venv --quiet --clear --python "$$(readlink -f $(VENV)/bin/python)" $(@D)
+	VIRTUAL_ENV=$(@D) $(VENV)/bin/uv pip install --quiet 'ansible==13.*'
 	touch $@
 
 ## clean        remove all that was made here

@@ -49,9 +49,7 @@ ASSOCIATIONS = {
     "workflow_job_templates": {
         f"notification_templates_{when}": "notification_templates" for when in ("error", "success", "started", "approvals")
     },
-    "workflow_job_template_nodes": {
-        f"{when}_nodes": "workflow_job_template_nodes" for when in ("success", "failure", "always")
-    },
+    "workflow_job_template_nodes": {f"{when}_nodes": "workflow_job_template_nodes" for when in ("success", "failure", "always")},
 }
 UNIFIED = ("job_templates", "workflow_job_templates", "projects", "workflow_approval_templates")
 QUESTION_TYPES = {"text", "textarea", "password", "multiplechoice", "multiselect", "integer", "float"}
@@ -127,7 +125,7 @@ class Awx:
             return 200, _page([{"username": "platform"}])
         if kind == "unified_job_templates" and method == "GET" and not number:
             return 200, _page([thing for each in UNIFIED for thing in self._things[each].values() if _fits(thing, query)])
-        if kind not in FIELDS or number and number not in self._things[kind]:
+        if kind not in FIELDS or (number and number not in self._things[kind]):
             raise Refused(404, detail="Not found.")
         if method != "GET":
             self.sent.append(Sent(method, path, body))
@@ -193,7 +191,9 @@ class Awx:
         if kind == "credential_types":
             _check_type(thing)
         if kind == "credentials":
-            fields = {field["id"] for field in self._things["credential_types"][thing["credential_type"]].get("inputs", {}).get("fields", [])}
+            fields = {
+                field["id"] for field in self._things["credential_types"][thing["credential_type"]].get("inputs", {}).get("fields", [])
+            }
             if set(thing.get("inputs", {})) - fields:
                 raise Refused(400, inputs="Additional properties are not allowed")
         if kind == "schedules":
@@ -203,7 +203,9 @@ class Awx:
         if not re.match(r"DTSTART(;TZID=\S+)?:\d{8}T\d{6}Z? RRULE:FREQ=\w+;INTERVAL=\d+", thing["rrule"]):
             raise Refused(400, rrule="DTSTART, FREQ and INTERVAL are required in rrule.")
         asked = {
-            question["variable"] for kind in UNIFIED for question in self._surveys.get((kind, thing["unified_job_template"]), {"spec": []})["spec"]
+            question["variable"]
+            for kind in UNIFIED
+            for question in self._surveys.get((kind, thing["unified_job_template"]), {"spec": []})["spec"]
         }
         if set(thing.get("extra_data", {})) - asked:
             raise Refused(400, extra_data="Variables are not allowed on launch.")

@@ -68,7 +68,9 @@ def test_a_survey_asks_for_nothing_secret_and_for_variables_that_the_roles_have(
 
 @pytest.mark.parametrize("name", ["plan", "rotate"])
 def test_what_the_workflow_is_asked_is_what_its_jobs_are_asked(made: Made, name: str) -> None:
-    assert made[0].survey("workflow_job_templates", "servos.ops: rotate with approval") == made[0].survey("job_templates", f"servos.ops: {name}")
+    assert made[0].survey("workflow_job_templates", "servos.ops: rotate with approval") == made[0].survey(
+        "job_templates", f"servos.ops: {name}"
+    )
 
 
 def test_nothing_is_rotated_before_it_was_rehearsed_and_approved(made: Made) -> None:

@@ -34,7 +34,7 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.add_constructor("!unsafe", lambda loader, node: loader.construct_scalar(node))
-MADE = yaml.load((ROOT / "playbooks" / "vars" / "awx_setup.yml").read_text(), Loader=_Loader)  # noqa: S506 - a SafeLoader
+MADE = yaml.load((ROOT / "playbooks" / "vars" / "awx_setup.yml").read_text(), Loader=_Loader)
 TEMPLATES = {template["name"]: template for template in MADE["awx_job_templates"]}
 
 
@@ -88,8 +88,8 @@ class Job:
             "ANSIBLE_LOCALHOST_WARNING": "0",
         }  # fmt: skip
         self._process = subprocess.Popen(
-            [str(Path(sys.executable).with_name("ansible-runner")), "run", str(self.folder), "-p", f"playbooks/{self._template['playbook']}.yml",
-             "--ident", "job", "--quiet", "--cmdline", " ".join(argv)],
+            [str(Path(sys.executable).with_name("ansible-runner")), "run", str(self.folder), "-p",
+             f"playbooks/{self._template['playbook']}.yml", "--ident", "job", "--quiet", "--cmdline", " ".join(argv)],
             env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
 
@@ -104,8 +104,9 @@ class Job:
 
     def found(self, secrets: dict[str, str]) -> list[str]:
         """Name each secret, form and file of the runner in which one stands."""
+        forms_of_key = _forms().forms_of_key
         needles = [
-            (f"{name} ({form})", needle) for name, text in secrets.items() for form, ways in _forms().forms_of_key(text).items() for needle in ways
+            (f"{name} ({form})", needle) for name, text in secrets.items() for form, ways in forms_of_key(text).items() for needle in ways
         ]
         contents = {path: path.read_bytes() for path in self.folder.rglob("*") if path.is_file() and not path.is_symlink()}
         assert any(path.parent.name == "job_events" for path in contents), "there are no events to search"

@@ -82,7 +82,8 @@ def test_every_job_template_from_the_plan_to_the_retirement(servos: Servos, cont
     for name, answers in (
         ("plan", {"servos_rotation_id": "one"}), ("rehearse", {}), ("rotate", {"servos_rotation_id": "one"}),
         ("audit", {"servos_audit_fail_on": "none"}), ("roll back", {"servos_rollback_from_backup": "false"}),
-        ("rotate", {"servos_rotation_id": "two", "servos_discover": "include"}), ("retire", {"servos_retire_backups": "expire"}),
+        ("retire", {}), ("rotate", {"servos_rotation_id": "two", "servos_discover": "include"}),
+        ("retire", {"servos_retire_backups": "expire"}),
     ):  # fmt: skip
         with Job(name, servos, control, pins_of(control, genuine), **answers) as job:
             done = job.run()
@@ -90,8 +91,8 @@ def test_every_job_template_from_the_plan_to_the_retirement(servos: Servos, cont
             secrets |= servos.secrets()
             assert (name, job.found(secrets)) == (name, [])
         keys.append(servos.env_text())
-    settled, planned, rehearsed, rotated, audited, rolled_back, again, retired = keys
-    assert settled == planned == rehearsed == rolled_back == b64(OLD)
+    settled, planned, rehearsed, rotated, audited, rolled_back, cleared, again, retired = keys
+    assert settled == planned == rehearsed == rolled_back == cleared == b64(OLD)
     assert rotated == audited != settled
     assert again == retired not in (rotated, settled)
     servos.assert_all_under(retired, b64(OLD))
