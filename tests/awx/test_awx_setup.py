@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from awx_api import Awx
-from conftest import PINS, ROOT, TOKEN, Played, set_up
+from setup_runs import PINS, ROOT, TOKEN, Played, set_up
 
+NEEDED = ["servos_awx_inventory", "servos_awx_machine_credential", "servos_awx_image", "servos_awx_known_hosts"]
 Made = tuple[Awx, list[Played], list[int]]
 PLAYBOOKS = {
     "plan": "rotate", "rehearse": "rehearse", "rotate": "rotate", "roll back": "rollback", "retire": "retire", "audit": "audit",
@@ -26,7 +28,7 @@ def template(made: Made, name: str) -> dict[str, Any]:
 
 
 def test_everything_is_made_and_the_second_run_sends_nothing(made: Made) -> None:
-    awx, (first, again, _, _), (after_first, after_again, _, _) = made
+    awx, (first, again, *unused), (after_first, after_again, *unused) = made
     assert (first.code, first.stats["failed"]) == (0, 0), first.text
     assert (again.code, again.stats["changed"]) == (0, 0), again.text
     assert after_first == after_again
@@ -40,7 +42,7 @@ def test_another_value_changes_what_it_stands_for_and_nothing_else(made: Made) -
 
 
 def test_check_mode_sends_nothing(made: Made) -> None:
-    _, (_, _, checked, _), (_, before, after, _) = made
+    unused, (*unused, checked, unused), (unused, before, after, unused) = made
     assert (checked.code, checked.stats["changed"], after) == (0, 1, before), checked.text
 
 
@@ -126,7 +128,12 @@ def test_the_documentation_names_each_variable(made: Made) -> None:
     assert {name for name in used if f"`{name}`" not in told} - {"servos_awx_"} == set()
 
 
-@pytest.mark.parametrize("name", ["servos_awx_inventory", "servos_awx_machine_credential", "servos_awx_image", "servos_awx_known_hosts"])
+def test_the_file_that_the_documentation_shows_has_what_only_the_user_can_name() -> None:
+    shown = re.search(r"```yaml\n(servos_awx_.*?)```", (ROOT / "docs" / "awx.md").read_text(), re.S)
+    assert shown and list(yaml.safe_load(shown[1])) == NEEDED
+
+
+@pytest.mark.parametrize("name", NEEDED)
 def test_what_only_the_user_can_name_is_asked_for(tmp_path: Path, name: str) -> None:
     with Awx(TOKEN) as awx:
         done = set_up(awx, tmp_path / "run", **{name: None})
@@ -135,8 +142,6 @@ def test_what_only_the_user_can_name_is_asked_for(tmp_path: Path, name: str) -> 
 
 
 def test_without_awx_awx_it_says_what_to_install(tmp_path: Path) -> None:
-    import shutil
-
     with Awx(TOKEN) as awx:
         done = set_up(awx, tmp_path / "run", program=Path(shutil.which("ansible-playbook") or ""))
         assert (done.code, awx.sent) == (2, [])
@@ -161,7 +166,7 @@ def test_a_name_that_awx_does_not_know_is_named(tmp_path: Path) -> None:
 def test_the_stand_in_refuses_what_awx_refuses() -> None:
     kept = yaml.safe_load((ROOT / "playbooks" / "vars" / "awx_setup.yml").read_text().replace("!unsafe", "!!str"))["awx_credential_type"]
     with Awx(TOKEN) as awx:
-        code, _ = awx.serve(
+        code, unused = awx.serve(
             "POST", "/api/v2/credential_types/", f"Bearer {TOKEN}",
             json.dumps(kept | {"kind": "cloud", "injectors": kept["injectors"] | {"env": {"ANSIBLE_SSH_ARGS": "-v"}}}).encode(),
         )  # fmt: skip
