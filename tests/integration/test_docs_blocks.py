@@ -26,7 +26,7 @@ COMMANDS = [block for block in BLOCKS if block.language in ("console", "sh", "ba
 YAML = [(block, yaml.safe_load(block.text)) for block in BLOCKS if block.language == "yaml" and "not checked: " not in block.note]
 VARIABLES = {
     name
-    for pattern in ("roles/*/defaults/*.yml", "roles/*/vars/*.yml", "playbooks/*.yml", "plugins/*/*.py", "extensions/eda/rulebooks/*.yml")
+    for pattern in ("roles/*/defaults/*.yml", "roles/*/vars/*.yml", "playbooks/**/*.yml", "plugins/*/*.py", "extensions/eda/rulebooks/*.yml")
     for path in ROOT.glob(pattern)
     for name in re.findall(r"\bservos_[a-z_]+\b", path.read_text(encoding="utf-8"))
 }
@@ -75,7 +75,7 @@ def test_a_block_of_commands_says_who_runs_it(block: Block) -> None:
     if found[1] == "run":
         assert Path(block.page).name in together or "blocks_run_by" in together
     if found[1] == "played" and "blocks_run_by" not in together:
-        playbooks = re.findall(r"ansible-playbook .*?servos\.ops\.([a-z]+)", block.text)
+        playbooks = re.findall(r"ansible-playbook .*?servos\.ops\.([a-z_]+)", block.text)
         assert [name for name in playbooks if not plays(together, name)] == []
 
 
@@ -128,13 +128,15 @@ def values_of(words: list[str], *names: str) -> list[str]:
 
 
 def names_in(extra: str) -> list[str]:
-    """Return the names in what -e or -a is given: JSON, or name=value."""
+    """Return the names in what -e or -a is given: JSON, or name=value; those of a file stand in a block of their own."""
+    if extra.startswith("@"):
+        return []
     return list(json.loads(extra)) if extra.startswith("{") else [pair.partition("=")[0] for pair in shlex.split(extra)]
 
 
 @pytest.mark.parametrize("words", ANSIBLE)
 def test_a_command_names_what_there_is(words: list[str], documented: dict[str, dict[str, Any]]) -> None:
-    for playbook in (word for word in words[1:] if re.fullmatch(r"servos\.ops\.[a-z]+", word) and words[0] == "ansible-playbook"):
+    for playbook in (word for word in words[1:] if re.fullmatch(r"servos\.ops\.[a-z_]+", word) and words[0] == "ansible-playbook"):
         assert (ROOT / "playbooks" / f"{playbook.split('.')[-1]}.yml").is_file()
     variables = [name for extra in values_of(words, "-e", "--extra-vars") for name in names_in(extra)]
     assert [name for name in variables if name not in VARIABLES] == []

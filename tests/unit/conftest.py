@@ -14,6 +14,7 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 from Cryptodome.Cipher import AES
 from hypothesis import HealthCheck, settings
 
@@ -22,6 +23,9 @@ settings.register_profile(
     "servos", max_examples=60, deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("servos")
+
+# Tests read the collection's YAML as YAML; the tag is Ansible's, and says that a text is no template.
+yaml.SafeLoader.add_constructor("!unsafe", yaml.SafeLoader.construct_scalar)
 
 TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
