@@ -26,7 +26,7 @@ COMMANDS = [block for block in BLOCKS if block.language in ("console", "sh", "ba
 YAML = [(block, yaml.safe_load(block.text)) for block in BLOCKS if block.language == "yaml" and "not checked: " not in block.note]
 VARIABLES = {
     name
-    for pattern in ("roles/*/defaults/*.yml", "roles/*/vars/*.yml", "playbooks/**/*.yml", "plugins/*/*.py", "extensions/eda/rulebooks/*.yml")
+    for pattern in ("roles/*/defaults/*.yml", "roles/*/vars/*.yml", "playbooks/**/*.yml", "plugins/*/*.py", "extensions/eda/**/*.yml")
     for path in ROOT.glob(pattern)
     for name in re.findall(r"\bservos_[a-z_]+\b", path.read_text(encoding="utf-8"))
 }
