@@ -80,8 +80,8 @@ class Job:
         self._process: subprocess.Popen[bytes] | None = None
 
     def begin(self) -> None:
-        """Start it as AWX does, which takes any host key by itself."""
-        argv = [*(["--check", "--diff"] if self._template.get("job_type") == "check" else []), *self.arguments]
+        """Start it as AWX does, which takes any host key by itself; and as talkatively as a template can be set."""
+        argv = ["-vvv", *(["--check", "--diff"] if self._template.get("job_type") == "check" else []), *self.arguments]
         environment = os.environ | self.environment | {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "ANSIBLE_HOST_KEY_CHECKING": "False",
             "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self.folder / "cp"), "ANSIBLE_HOME": str(self.folder / "home"), "HOME": str(self.folder),
@@ -89,7 +89,7 @@ class Job:
         }  # fmt: skip
         self._process = subprocess.Popen(
             [str(Path(sys.executable).with_name("ansible-runner")), "run", str(self.folder), "-p",
-             f"playbooks/{self._template['playbook']}.yml", "--ident", "job", "--quiet", "--cmdline", " ".join(argv)],
+             f"playbooks/{self._template['playbook']}.yml", "--ident", "job", "--quiet", f"--cmdline={' '.join(argv)}"],
             env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
 
