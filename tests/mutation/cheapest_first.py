@@ -7,6 +7,18 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
+
+
+def pytest_configure(config):
+    # Each trial is forked from a process that has run the tests: what modules make of defective functions has to be made anew.
+    here = os.getcwd() + os.sep
+    for name, module in list(sys.modules.items()):
+        if (getattr(module, "__file__", None) or "").startswith(here) and name != __name__:
+            del sys.modules[name]
+    # mutmut names each case; pytest does not find again those with a backslash in their name, so all cases of such a test run.
+    config.args = list(dict.fromkeys(arg.partition("[")[0] if "\\" in arg else arg for arg in config.args))
 
 
 def pytest_collection_modifyitems(items):

@@ -6,16 +6,17 @@
     mutation.py --work DIR [--sample _sealing=400 _keys=300 _rotation=400] [--minutes 60] [--seed 1]
 
 A defect is tried on the unit tests of the three rooms and on tests/states, on those tests alone that reach the function it is in. There
-are many thousands, so each room has a sample, drawn anew when the seed is another. A defect that no test reaches is not noticed; what
-mutmut does not change (what has a decorator of its own, such as a property, and what stands outside of functions) is not in the figures.
-Those that nothing noticed are listed in DIR/survivors.diff: some do the same, some change a word
-of a message, the others are a test to write.
+are many thousands, so each room has a sample, drawn anew when the seed is another. It is drawn from what these tests reach: the rest, of
+which the files are named, is for tests/integration, whose modules are processes of their own. What mutmut does not change (what has a
+decorator of its own, such as a property, and what stands outside of functions) is not in the figures. Those that nothing noticed are
+listed in DIR/survivors.diff: some do the same, some change a word of a message, the others are a test to write.
 """
 
 from __future__ import annotations
 
 import argparse
 import collections
+import json
 import os
 import random
 import shutil
@@ -31,7 +32,7 @@ ROOMS = {"_sealing": 400, "_keys": 300, "_rotation": 400}
 # One function, to have the defects made and the tests listed by what they reach; and to see that all that works.
 FIRST = "*._keys.material.*__mutmut_1"
 NOTICED = {"killed", "timeout", "segfault"}
-TRIED = {*NOTICED, "survived", "no tests", "suspicious"}
+TRIED = {*NOTICED, "survived", "suspicious"}
 
 
 def lay_out(work: Path) -> None:
@@ -85,12 +86,18 @@ class Mutmut:
         pairs = (line.strip().rpartition(": ") for line in self._say("results", "--all", "true").splitlines())
         return {name: outcome for name, unused_colon, outcome in pairs if name}
 
+    def reached(self) -> set[str]:
+        """The functions that some test reaches, each by the beginning of its defects' names."""
+        listed = json.loads((self._work / "mutants" / "mutmut-stats.json").read_text(encoding="utf-8"))
+        return {function for function, tests in listed["tests_by_mangled_function_name"].items() if tests}
+
     def shown(self, name: str) -> str:
         return self._say("show", name)
 
 
-def room_of(name: str) -> str:
-    return name.partition(".module_utils.")[2].partition(".")[0]
+def place_of(name: str) -> list[str]:
+    """Return the room and the file of a defect."""
+    return name.partition(".module_utils.")[2].split(".")[:2]
 
 
 def main() -> None:
@@ -106,12 +113,22 @@ def main() -> None:
     lay_out(work)
     mutmut = Mutmut(work)
     mutmut.try_out([FIRST], limit_s=1800)
-    names: dict[str, list[str]] = collections.defaultdict(list)
+    reached = mutmut.reached()
+    within: dict[str, list[str]] = {room: [] for room in ROOMS}
+    beyond: dict[str, collections.Counter[str]] = {room: collections.Counter() for room in ROOMS}
     for name in sorted(mutmut.outcomes()):
-        names[room_of(name)].append(name)
+        room, file = place_of(name)
+        if name.partition("__mutmut_")[0] in reached:
+            within[room].append(name)
+        else:
+            beyond[room][file] += 1
     drawn = random.Random(options.seed)
-    sample = {room: drawn.sample(names[room], min(wanted[room], len(names[room]))) for room in ROOMS}
-    print("mutation:", ", ".join(f"{len(sample[room])} of {len(names[room])} in {room}" for room in ROOMS), flush=True)
+    sample = {room: drawn.sample(within[room], min(wanted[room], len(within[room]))) for room in ROOMS}
+    for room in ROOMS:
+        print(f"mutation: {room}: {len(sample[room])} of {len(within[room])} defects are tried")
+        if beyond[room]:
+            print(f"mutation: {room}: not reached by these tests:", ", ".join(f"{file} ({n})" for file, n in beyond[room].most_common()))
+    sys.stdout.flush()
     mutmut.try_out([name for room in ROOMS for name in sample[room]], limit_s=options.minutes * 60)
 
     outcomes = mutmut.outcomes()

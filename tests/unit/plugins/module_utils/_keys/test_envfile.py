@@ -44,6 +44,8 @@ def replaced(content, duplicates="fail", new=NEW):
         pytest.param(b"servos_master_key=x\nSERVOS_MASTER_KEY=", b"\n", id="lower-case-name"),
         pytest.param(b"MOTD='one\nSERVOS_MASTER_KEY=decoy\n'\nSERVOS_MASTER_KEY=", b"\n", id="decoy-in-single-quotes"),
         pytest.param(b'MOTD="say \\"\nSERVOS_MASTER_KEY=decoy\n"\nSERVOS_MASTER_KEY=', b"\n", id="decoy-after-escaped-quote"),
+        pytest.param(b'MOTD="say \\"hi\\""\nSERVOS_MASTER_KEY=', b'\nX="1"\n', id="escaped-quote-at-the-end"),
+        pytest.param(b'MOTD="C:\\\\"\nSERVOS_MASTER_KEY=', b'\nX="1"\n', id="escaped-backslash-at-the-end"),
         pytest.param(b"MOTD=one \\\nSERVOS_MASTER_KEY=decoy\nSERVOS_MASTER_KEY=", b"\n", id="decoy-on-continuation-line"),
         pytest.param(b"MOTD=one \\\r\nSERVOS_MASTER_KEY=decoy\r\nSERVOS_MASTER_KEY=", b"\r\n", id="decoy-on-crlf-continuation"),
         pytest.param(b'MOTD=it"s\nSERVOS_MASTER_KEY=', b'\nX="\n', id="quote-inside-a-word"),

@@ -58,6 +58,13 @@ def test_a_list_is_kept_privately_and_comes_back(kept):
     assert stat.S_IMODE(os.stat(os.path.dirname(kept.path)).st_mode) == 0o700
 
 
+def test_a_byte_that_is_no_text_is_kept_as_it_was(kept):
+    kept.keep("a\udcff,b")
+    with open(kept.path, "rb") as stream:
+        assert stream.read() == b"a\xff,b"
+    assert kept.read() == "a\udcff,b"
+
+
 def test_the_same_list_again_is_nothing(kept):
     kept.keep("a,b")
     before = os.stat(kept.path)

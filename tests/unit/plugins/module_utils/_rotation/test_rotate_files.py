@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 
 import pytest
-from ansible_collections.servos.ops.plugins.module_utils._errors import ServosError
+from ansible_collections.servos.ops.plugins.module_utils._errors import EnvFileError, ServosError
 from ansible_collections.servos.ops.plugins.module_utils._rotation import custody
 from ansible_collections.servos.ops.plugins.module_utils._rotation.rotate import rotate
 from ansible_collections.servos.ops.plugins.module_utils._rotation.run import WalkOptions
@@ -168,3 +168,20 @@ def test_check_mode_writes_nothing(installation, tmp_path, new):
     if new:
         assert walk(installation, new, write=False)["rewrapped"] == 1
     assert sorted((path.name, path.stat().st_mtime_ns) for path in tmp_path.iterdir()) == before
+
+
+def test_a_dry_run_says_what_the_run_then_does(installation):
+    told, done = walk(installation, "S", write=False), walk(installation, "S")
+    assert set(done) - set(told) == {"scrub"}
+    assert set(told) <= set(done)
+    said = ("changed", "steps", "rewrapped", "tables", "phase_before", "census_before")
+    assert {name: told[name] for name in said} == {name: done[name] for name in said}
+    assert (told["_after"]["steps"], told["_after"]["rewrapped"]) == ("rewrap, swap", 1)
+    assert walk(installation, write=False)["_after"]["steps"] == "none"
+
+
+def test_a_key_that_the_env_file_could_not_hold_is_refused_first(make_installation, make_database):
+    place = make_installation(make_database(SCRIPT), app="provara", env_text="PROVARA_MASTER_KEY=one long passphrase of many\n")
+    with pytest.raises(EnvFileError, match="PROVARA_MASTER_KEY has characters that env file readers"):
+        place.configuration.require_writable(place.parse("a passphrase with a $ in it", where="the test"))
+    place.configuration.require_writable(place.parse("100%-of-a-passphrase", where="the test"))

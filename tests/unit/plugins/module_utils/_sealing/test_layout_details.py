@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import json
 import os
 
 import pytest
@@ -45,7 +46,7 @@ WRITTEN = {
 def test_each_encoding_reads_its_own_form(name):
     encoding = ENCODINGS[name]
     assert encoding.decode(WRITTEN[name]) == RAW
-    assert encoding.encode(RAW) == WRITTEN[name].lower() if name == "hex" else WRITTEN[name]
+    assert encoding.encode(RAW) == (WRITTEN[name].lower() if name == "hex" else WRITTEN[name])
     assert encoding.length_of(4) == len(WRITTEN[name])
 
 
@@ -224,3 +225,21 @@ def test_a_fernet_token_that_is_cut_or_tampered_with_does_not_open():
     assert codec.open(Cipher(KEY), token[:-4]) is None
     assert codec.open(Cipher(KEY), base64.urlsafe_b64encode(bytes(raw)).decode()) is None
     assert codec.open(Cipher(KEY), "gAAAA" + "A" * 95) is None
+
+
+@pytest.mark.parametrize("encoding", ["raw", "hex"])
+def test_columns_are_written_where_nothing_was(encoding):
+    codec = codec_of(cipher="aes-256-gcm", columns=["ciphertext", "nonce"], encoding=encoding)
+    sealed, nonce = codec.seal(Cipher(KEY), b"v", os.urandom)
+    assert isinstance(sealed, bytes if encoding == "raw" else str)
+    sealed, nonce = (cell if encoding == "raw" else bytes.fromhex(cell) for cell in (sealed, nonce))
+    assert AES.new(KEY, AES.MODE_GCM, nonce=nonce).decrypt_and_verify(sealed[:-16], sealed[-16:]) == b"v"
+
+
+def test_members_in_objects_are_written_where_nothing_was():
+    codec = codec_of(cipher="aes-256-gcm", json={"nonce": "h.iv", "ciphertext": "data"}, encoding="hex", wrapped="base64")
+    document = json.loads(base64.b64decode(codec.seal(Cipher(KEY), b"v", os.urandom)))
+    sealed = bytes.fromhex(document.pop("data"))
+    opened = AES.new(KEY, AES.MODE_GCM, nonce=bytes.fromhex(document["h"].pop("iv")))
+    assert opened.decrypt_and_verify(sealed[:-16], sealed[-16:]) == b"v"
+    assert document == {"h": {}}
