@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 import os
 
 import pytest
@@ -71,10 +72,24 @@ def test_finds_values_in_several_columns():
     for text in TEXTS:
         nonce = os.urandom(16)
         sealed, tag = layouts.gcm(RAW, text, nonce)
-        rows.append({"id": "x", "encrypted_value": sealed.hex(), "iv": nonce.hex(), "auth_tag": tag.hex(), "name": "n"})
+        picture = {"id": "x", "picture": b"\x89PNG"}
+        rows.append(dict(picture, encrypted_value=sealed.hex(), iv=nonce.hex(), auth_tag=tag.hex(), name="n"))
     (guess,) = Guesser(RAW.hex()).rows(rows)
     assert guess.columns == ("encrypted_value", "iv", "auth_tag")
     assert (guess.codec["columns"], guess.codec["nonce_bytes"], guess.is_proven) == (["ciphertext", "nonce", "tag"], 16, True)
+
+
+@pytest.mark.parametrize("layout", [["nonce", "ciphertext", "mac"], ["mac", "nonce", "ciphertext"]], ids="-".join)
+def test_finds_a_mac_at_either_end(layout):
+    cells = []
+    for text in TEXTS:
+        nonce = os.urandom(16)
+        sealed = nonce + layouts.cbc(RAW, nonce, text)
+        mac = hmac.new(RAW, sealed, "sha256").digest()
+        cells.append(mac + sealed if layout[0] == "mac" else sealed + mac)
+    guess = Guesser(RAW.hex()).cells(cells)
+    assert guess is not None
+    assert (guess.codec["layout"], guess.codec["mac"], guess.is_proven) == (layout, {"over": ["nonce", "ciphertext"]}, True)
 
 
 NOTHING = {
