@@ -309,10 +309,10 @@ def killed_at(monkeypatch):
 def test_killed_anywhere_nothing_that_was_answered_is_lost(receipts, opened, tmp_path, monkeypatch, killed_at, acknowledge, number):
     monkeypatch.setattr(receipts, "_COMPACTED_EVERY", 2)
     opened(acknowledge=acknowledge).close()
-    taken, begun, done, counted = [], [], [], []
+    taken, begun, done = [], [], []
     store = None
+    counted, revive = killed_at(number)
     try:
-        counted, revive = killed_at(number)
         store = opened(acknowledge=acknowledge)
         for mark in "abcd":
             event = store.take(mark, dict(EVENT, id="evt-" + mark), is_dated=True, now=NOW)
