@@ -39,6 +39,7 @@ from store import StoreInUse
 
 _BACKUP_LIMIT_BYTES = 1 << 30
 _CHUNK_BYTES = 8192
+_LINGER_LIMIT_BYTES = 1 << 26
 
 
 def log(message: str) -> None:
@@ -69,6 +70,7 @@ class Handler(BaseHTTPRequestHandler):
         except _BodyTooLarge:
             self.close_connection = True
             self._send(json_reply(413, {"message": "request body too large"}))
+            self._linger()
             return
         try:
             reply = application.answer(Request(self.command, self.path, self.headers, body, self.client_address[0]))
@@ -79,6 +81,16 @@ class Handler(BaseHTTPRequestHandler):
         self._send(reply)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _answer
+
+    def _linger(self) -> None:
+        # Closed with bytes unread, the connection would be reset, and the answer lost with it (nginx's lingering_close does this).
+        self.wfile.flush()
+        self.connection.settimeout(1)
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_WR)
+            for unused in range(_LINGER_LIMIT_BYTES // _CHUNK_BYTES):
+                if not self.rfile.read1(_CHUNK_BYTES):
+                    return
 
     def _read_body(self, limit_bytes: int) -> bytes:
         if self.headers.get("Transfer-Encoding", "").lower() != "chunked":

@@ -111,7 +111,7 @@ def test_s3_a_vault_account_that_does_not_open_stops_a_rotation_before_any_chang
 
 
 def test_s3_a_body_that_is_too_large(patient_pika: Pika) -> None:
-    answer = patient_pika.call("POST", KEY + "unlock", {"key": "x" * (1 << 20)})
+    answer = patient_pika.call("POST", KEY + "unlock", {"key": "x" * (1 << 24)})
     assert (answer.status, answer.json) == (413, {"message": "request body too large"})
 
 
