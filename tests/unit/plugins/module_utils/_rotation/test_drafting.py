@@ -88,6 +88,20 @@ def test_short_plaintexts_of_a_form_say_nothing():
         drafted(table("a", x=[ctr(HEX, b"%d" % number) for number in range(4)]))
 
 
+def test_short_plaintexts_beside_their_nonces_say_nothing_either():
+    key, nonces = bytes.fromhex(KEY_TEXT), [os.urandom(16) for unused in range(4)]
+    sealed = [AES.new(key, AES.MODE_CBC, nonce).encrypt(b"ok" + bytes([14]) * 14).hex() for nonce in nonces]
+    with pytest.raises(ProfileError, match=r"a\.secret"):
+        drafted(table("a", secret=sealed, iv=[nonce.hex() for nonce in nonces]))
+
+
+def test_plaintexts_beside_their_nonces_are_a_guess_when_they_are_long_enough():
+    key, nonces = bytes.fromhex(KEY_TEXT), [os.urandom(16) for unused in range(4)]
+    sealed = [AES.new(key, AES.MODE_CBC, nonce).encrypt(b"long enough" + bytes([5]) * 5).hex() for nonce in nonces]
+    (row,) = drafted(table("a", secret=sealed, iv=[nonce.hex() for nonce in nonces])).fields
+    assert (row["opened"], row["proven"]) == (4, False)
+
+
 def test_without_time_places_are_named_and_the_likely_ones_come_first():
     answers = iter([False, False, True])
     sealed = [gcm(HEX, text) for text in TEXTS]
