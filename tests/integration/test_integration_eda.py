@@ -133,9 +133,9 @@ def test_what_each_rule_starts_and_what_it_hands_over() -> None:
         ids = [play["name"] for play in plays if "servos_rotation_id" in play["extra_vars"]]
         started[kind and kind[1]] = ([play["name"].removeprefix("servos.ops.") for play in plays], ids)
     assert started == {
-        "key_leaked": (["alert", "rotate", "event_done"], ["servos.ops.rotate"]),
-        "operator_left": (["alert", "rehearse", "event_done"], []),
-        "key_too_old": (["rotate", "event_done"], []),
+        "key_leaked": (["alert", "event_rotate", "alert"], ["servos.ops.event_rotate"]),
+        "operator_left": (["alert", "event_rehearse", "alert"], []),
+        "key_too_old": (["event_rotate", "alert"], []),
     }
     (source,) = ruleset["sources"]
     assert sorted(source["servos.ops.signed_webhook"]["kinds"]) == sorted(started)
@@ -186,7 +186,7 @@ def test_an_event_that_was_taken_is_acted_on_once_whatever_is_killed(
     assert f"rotation {answer['id']} is asked for" in " ".join(text.split())
     assert not mark.exists()
 
-    # People were told, by a webhook that is signed; what failed was sent again as the same one.
+    # People were told, by a webhook that is signed; what failed was sent again as the same one. Nothing was left undone.
     (unused, (first, refused), (second, alerted)) = listener.seen
     assert (json.loads(alerted)["kind"], second["webhook-id"]) == ("key_leaked", answer["id"])
     assert is_signed(second, alerted, of_alerts)
@@ -204,6 +204,38 @@ def test_an_event_that_was_taken_is_acted_on_once_whatever_is_killed(
 
     secrets = servos.secrets() | {"secret": sender.secret, "secret of alerts": of_alerts, "signature": headers["webhook-signature"][3:]}
     assert leaks(text + (servos.scratch / "receipts").read_text(), secrets) == []
+
+
+def test_an_event_stays_open_until_every_host_succeeded(servos: Servos, listener: Listener) -> None:
+    receipt, secret = write(servos.scratch / "evt-1", ""), new_secret()
+    told = {"servos_event_receipt": str(receipt), "servos_rotation_id": "evt-1"}
+    both = inventory_of(servos)
+    (hosts,) = (group["hosts"] for name, group in both.items() if name == "servos_control")
+    hosts["broken"] = {"ansible_connection": "local", "servos_env_file": str(servos.scratch / "nowhere")}
+    done = play(servos, "event_rotate", told, both)
+    assert done.returncode == 2
+    assert "broken failed, so the event stays open" in " ".join(done.stdout.split())
+    assert servos.env_text() != b64(OLD)
+    assert receipt.exists(), done.stdout[-2500:]
+
+    whom = {"servos_alert_url": f"http://127.0.0.1:{listener.server_address[1]}/", "servos_alert_secret_file": str(write(servos.scratch / "s", secret))}
+    unless_done = {**whom, "servos_alert_if_open": str(receipt), "servos_alert_kind": "key_leaked_not_done"}
+    assert play(servos, "alert", unless_done, both).returncode == 0
+    assert [json.loads(body)["kind"] for unused, body in listener.seen] == ["key_leaked_not_done"]
+
+    del hosts["broken"]
+    done = play(servos, "event_rotate", told, both)
+    assert done.returncode == 0, done.stdout
+    assert not receipt.exists()
+    assert play(servos, "alert", unless_done, both).returncode == 0
+    assert len(listener.seen) == 1
+
+
+def play(servos: Servos, name: str, told: dict[str, Any], inventory: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["ansible-playbook", f"servos.ops.{name}", "-i", str(write(servos.scratch / "event.json", json.dumps(inventory))), "-e", json.dumps(told)],
+        env=environment_of(servos), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120, check=False,
+    )  # fmt: skip
 
 
 def alert(folder: Path, *told: str) -> subprocess.CompletedProcess[str]:

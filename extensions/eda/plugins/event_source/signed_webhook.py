@@ -51,8 +51,8 @@ options:
     required: true
   acknowledge:
     description:
-      - Whether each start passes an event on again until it was acted on. The event then has a C(receipt), a file that the last action of a
-        rule removes, as the playbook C(servos.ops.event_done) does. For actions that may be begun twice, such as a rotation with an id.
+      - Whether each start passes an event on again until it was acted on. The event then has a C(receipt), a file that is removed when
+        its work is done, as by the playbooks C(servos.ops.event_rotate) and C(servos.ops.event_done). For actions that may be begun twice, such as a rotation with an id.
     type: bool
     default: false
   tolerance:
