@@ -52,7 +52,8 @@ options:
   acknowledge:
     description:
       - Whether each start passes an event on again until it was acted on. The event then has a C(receipt), a file that is removed when
-        its work is done, as by the playbooks C(servos.ops.event_rotate) and C(servos.ops.event_done). For actions that may be begun twice, such as a rotation with an id.
+        its work is done, as by the playbooks C(servos.ops.event_rotate) and C(servos.ops.event_done). For actions that may be begun twice,
+        such as a rotation with an id.
     type: bool
     default: false
   tolerance:
