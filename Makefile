@@ -38,7 +38,9 @@ demo: $(VENV)/.demo collection
 	$(VENV)/bin/python tests/demo/demo.py --work $(WORK)/demo
 
 ## test         everything that must pass: lint, docs, unit, states, reference, integration, faults-quick, leaks-quick, molecule
-test: lint docs unit states reference integration faults-quick leaks-quick molecule
+test:
+	$(MAKE) --jobs 2 --output-sync lint docs unit states reference
+	$(MAKE) integration faults-quick leaks-quick molecule
 
 ## lint         ruff, mypy, yamllint, shellcheck, pipelines, licences, ansible-lint, documentation, ansible-test sanity, galaxy-importer
 lint: $(VENV)/.test collection sanity importer
@@ -89,7 +91,7 @@ reference: $(VENV)/.test
 
 ## integration  modules and playbooks against the reference applications, on this machine
 integration: $(VENV)/.test collection $(WORK)/core-2.18/.made
-	SERVOS_OLDEST_CORE=$(WORK)/core-2.18/bin $(MEASURED) pytest --ansible-unit-inject-only $(SIDE_BY_SIDE) $(or $(ARGS),tests/integration)
+	SERVOS_OLDEST_CORE=$(WORK)/core-2.18/bin $(MEASURED) pytest --ansible-unit-inject-only $(SIDE_BY_SIDE) --durations 25 $(or $(ARGS),tests/integration)
 
 ## libsql       the same on a real libSQL server (sqld, from a package on PyPI), as nobody
 libsql: $(VENV)/.test collection
