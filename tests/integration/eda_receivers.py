@@ -10,9 +10,9 @@ import base64
 import hashlib
 import hmac
 import http.client
+import importlib.util
 import json
 import os
-import runpy
 import signal
 import socket
 import ssl
@@ -44,6 +44,16 @@ asyncio.run(runpy.run_path(sys.argv[1])["main"](Queue(), json.loads(sys.argv[2])
 
 def new_secret() -> str:
     return "whsec_" + base64.b64encode(os.urandom(32)).decode()
+
+
+def load_source() -> dict[str, Any]:
+    """Return what stands in the source. Not by runpy, for which Ansible's finder makes a folder of any path in an installed collection."""
+    spec = importlib.util.spec_from_file_location("signed_webhook", SOURCE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return vars(module)
 
 
 class Sender:
@@ -143,8 +153,7 @@ class Running:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        main = runpy.run_path(str(SOURCE))["main"]
-        self._task = self._loop.create_task(main(self, self.options, clock=lambda: time.time() + self.offset_s))
+        self._task = self._loop.create_task(load_source()["main"](self, self.options, clock=lambda: time.time() + self.offset_s))
         try:
             self._loop.run_until_complete(self._task)
         except asyncio.CancelledError:

@@ -184,7 +184,7 @@ def test_other_services_are_left_alone(make_composed: Callable[..., Composed]) -
 
 REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
     "unknown service": ({"service": "nonesuch"}, ["no service nonesuch", "gateway, other"]),
-    "no service named": ({"service": None}, ["needs service"]),
+    "no service named": ({"service": None}, ["knows no service"]),
     "no project": ({"service_compose": {"project_directory": "/var/empty-of-compose"}}, ["no directory", "service_compose"]),
     "a directory without one": ({"service_compose": {"project_directory": "/"}}, ["config in /", "exit code", "service_compose"]),
     "nothing said": ({"service_compose": {}}, ["project_directory", "files"]),

@@ -218,8 +218,11 @@ def test_an_event_stays_open_until_every_host_succeeded(servos: Servos, listener
     assert servos.env_text() != b64(OLD)
     assert receipt.exists(), done.stdout[-2500:]
 
-    whom = {"servos_alert_url": f"http://127.0.0.1:{listener.server_address[1]}/", "servos_alert_secret_file": str(write(servos.scratch / "s", secret))}
-    unless_done = {**whom, "servos_alert_if_open": str(receipt), "servos_alert_kind": "key_leaked_not_done"}
+    unless_done = {
+        "servos_alert_url": f"http://127.0.0.1:{listener.server_address[1]}/",
+        "servos_alert_secret_file": str(write(servos.scratch / "alert-secret", secret)),
+        "servos_alert_if_open": str(receipt), "servos_alert_kind": "key_leaked_not_done",
+    }  # fmt: skip
     assert play(servos, "alert", unless_done, both).returncode == 0
     assert [json.loads(body)["kind"] for unused, body in listener.seen] == ["key_leaked_not_done"]
 
@@ -232,9 +235,10 @@ def test_an_event_stays_open_until_every_host_succeeded(servos: Servos, listener
 
 
 def play(servos: Servos, name: str, told: dict[str, Any], inventory: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+    path = write(servos.scratch / "event.json", json.dumps(inventory))
     return subprocess.run(
-        ["ansible-playbook", f"servos.ops.{name}", "-i", str(write(servos.scratch / "event.json", json.dumps(inventory))), "-e", json.dumps(told)],
-        env=environment_of(servos), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120, check=False,
+        ["ansible-playbook", f"servos.ops.{name}", "-i", str(path), "-e", json.dumps(told)], env=environment_of(servos),
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120, check=False,
     )  # fmt: skip
 
 

@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import re
-import runpy
 import socket
 import ssl
 import subprocess
@@ -23,7 +22,7 @@ from typing import Any
 
 import pytest
 import yaml
-from eda_receivers import SOURCE, Busy, Running, Sender, new_secret
+from eda_receivers import Busy, Running, Sender, load_source, new_secret
 from servers import write
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -350,26 +349,26 @@ def test_who_sends_no_body_is_not_waited_for(make: Callable[..., Running]) -> No
 
 
 def test_each_option_is_documented_as_it_is() -> None:
-    source = runpy.run_path(str(SOURCE))
-    told = yaml.safe_load(source["DOCUMENTATION"])["options"]
+    loaded = load_source()
+    told = yaml.safe_load(loaded["DOCUMENTATION"])["options"]
     types = {"str": str, "path": str, "int": int, "float": float, "bool": bool, "list": list}
-    assert list(told) == list(source["_OPTIONS"])
-    kinds = {name: kind for name, (kind, unused_default) in source["_OPTIONS"].items()}
+    assert list(told) == list(loaded["_OPTIONS"])
+    kinds = {name: kind for name, (kind, unused_default) in loaded["_OPTIONS"].items()}
     assert {name: types[option["type"]] for name, option in told.items()} == kinds
-    required = [name for name, (unused_kind, default) in source["_OPTIONS"].items() if default is source["_REQUIRED"]]
+    required = [name for name, (unused_kind, default) in loaded["_OPTIONS"].items() if default is loaded["_REQUIRED"]]
     assert [name for name, option in told.items() if option.get("required")] == required
-    given = {name: value for name, (unused_kind, value) in source["_OPTIONS"].items() if value}
+    given = {name: value for name, (unused_kind, value) in loaded["_OPTIONS"].items() if value}
     defaults = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
     assert {name: option["default"] for name, option in told.items() if option.get("default")} == {
         name: value for name, value in defaults.items() if name not in required
     }
-    assert tuple(told["scheme"]["choices"]) == source["SCHEMES"]
+    assert tuple(told["scheme"]["choices"]) == loaded["SCHEMES"]
 
 
 def rulebooks() -> dict[str, Any]:
     page = (CHECKOUT / "docs/eda.md").read_text()
     found = {f"docs/eda.md {number}": text for number, text in enumerate(re.findall(r"```yaml\n(- name.*?)```", page, re.S))}
-    return found | {"documentation": runpy.run_path(str(SOURCE))["EXAMPLES"]}
+    return found | {"documentation": load_source()["EXAMPLES"]}
 
 
 @pytest.mark.parametrize("text", rulebooks().values(), ids=rulebooks())
@@ -379,5 +378,5 @@ def test_rulebooks_that_are_shown_are_rulebooks(text: str) -> None:
     shown = yaml.safe_load(text)
     Validate.rulebook(shown)
     (told,) = (source["servos.ops.signed_webhook"] for ruleset in shown for source in ruleset["sources"])
-    options = runpy.run_path(str(SOURCE))["options_of"](told)
+    options = load_source()["options_of"](told)
     assert options["receipts_file"].startswith("/var/lib/servos/eda/")
