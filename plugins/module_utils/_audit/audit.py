@@ -34,6 +34,7 @@ from .findings import Ledger
 from .keys_and_data import judge_backups, judge_data, judge_keys
 from .reach import HbaRule, judge_certificate, judge_listening, judge_rules
 from .rights import Rights, judge_database_file, judge_env_file, judge_private
+from .spellings import is_short, spellings_of
 
 _PARTIAL = ".partial"
 _MOST_NAMED = 5
@@ -42,7 +43,6 @@ _OF_THE_OBSERVATION = (
     "rotation_unfinished", "values_undeclared", "canary_missing", "backup_missing", "backup_unreadable", "backup_expired", "backup_mode",
     "leftover_file", "key_in_file", "key_in_inspect", "secret_in_inspect",
 )  # fmt: skip
-_SHORTEST_SEARCHED = 8  # what is shorter is found by chance
 
 
 class Wanted(t.NamedTuple):
@@ -224,24 +224,20 @@ def _search(ledger: Ledger, installation: Installation, seen: Observation, wante
         return
     spare = {os.path.realpath(installation.env_file)} if installation.env_file else set()
     result = search_readable(wanted.search, _needles(seen), most_bytes=wanted.search_most_bytes, spare=spare)
+    short = [f"the {seen.keys.role_of(mark)} key {mark}" for mark, key in seen.keys.by_fingerprint().items() if is_short(key)]
     for path, names in result.found:
         ledger.found("key_in_file", path, f"every user of the host may read it, and {', '.join(names)} stands in it")
-    if not result.found and not result.left_out:
+    if not result.found and not result.left_out and not short:
         ledger.passed("key_in_file", ", ".join(wanted.search))
-    for text in result.left_out:
+    for text in [*result.left_out, *(f"{name} is a text that is too short to be told from other words" for name in short)]:
         ledger.skipped("key_in_file", "files that others may read", text)
 
 
 def _needles(seen: Observation) -> dict[str, list[bytes]]:
     """Return the forms in which each known key may stand somewhere, by how it may be named."""
     return {
-        f"the {seen.keys.role_of(mark)} key {mark}": sorted({_bytes(form) for form in key.forms() if len(form) >= _SHORTEST_SEARCHED})
-        for mark, key in seen.keys.by_fingerprint().items()
+        f"the {seen.keys.role_of(mark)} key {mark}": spellings_of(key) for mark, key in seen.keys.by_fingerprint().items()
     }
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
 
 
 def _rights(path: str) -> Rights:

@@ -40,6 +40,7 @@ PURE = {
     "_audit/inspected",
     "_audit/reach",
     "_audit/rights",
+    "_audit/spellings",
     "_errors",
     "_keys/material",
     "_keys/envfile",
