@@ -19,7 +19,7 @@ import urllib.parse
 from .._apps.certificate import certificate_of
 from .._errors import ApiError, ServosError
 from .._injection.engine import Runner
-from .._rotation.backups import backups_by_key
+from .._rotation.backups import backups_by_key, read_note, what_is_amiss, without_note
 from .._rotation.due import judge_due
 from .._rotation.installation import Installation
 from .._rotation.observe import Observation, observe
@@ -27,16 +27,17 @@ from .._stores.postgres_reach import reach_of
 from .._stores.postgres_url import SCHEMES, address_of
 from .._stores.urls import path_of
 from .._system.addresses import is_loopback
-from .._system.exposure import has_access_list, names_in, rights_of, search_readable
+from .._system.exposure import has_access_list, names_in, rights_of, search_readable, way_to
 from .._system.process_rights import owners_of
 from .containers import judge_containers, judge_secrets_dir
 from .findings import Ledger
 from .keys_and_data import judge_backups, judge_data, judge_keys
 from .reach import HbaRule, judge_certificate, judge_listening, judge_rules
-from .rights import Rights, judge_database_file, judge_env_file, judge_private
+from .rights import Rights, judge_database_file, judge_env_file, judge_folder, judge_private
 from .spellings import is_short, spellings_of
 
 _PARTIAL = ".partial"
+_OF_A_DATABASE = ("", "-wal", "-shm", "-journal")  # what SQLite keeps beside it holds values too
 _MOST_NAMED = 5
 _OF_THE_OBSERVATION = (
     "key_doubtful", "key_old", "previous_key_kept", "process_key_differs", "process_forgotten", "values_foreign", "values_elsewhere",
@@ -62,6 +63,13 @@ class Wanted(t.NamedTuple):
     timeout_s: float
 
 
+class Trusted(t.NamedTuple):
+    """The users and groups whose files an installation's own may be: root, who runs this, and those that the service runs as."""
+
+    uids: frozenset[int]
+    gids: frozenset[int]
+
+
 class Audited(t.NamedTuple):
     """The ledger of one control host, and what was observed there, as modules return it; empty where that failed."""
 
@@ -74,13 +82,14 @@ def audit(installation: Installation, wanted: Wanted, *, run: Runner, now: datet
     ledger = Ledger()
     facts: dict[str, t.Any] = {}
     looks: list[tuple[str, t.Callable[[], None]]] = [
-        ("state directory", lambda: _state_dir(ledger, installation)),
         ("database", lambda: _database(ledger, installation)),
         ("API", lambda: _api(ledger, wanted, now)),
         ("secrets of injections", lambda: _injections(ledger, wanted)),
     ]
     seen = _look(ledger, "the installation", lambda: observe(installation))
-    looks.insert(0, ("env file", lambda: _env_file(ledger, installation, wanted, seen.pid if seen is not None else None)))
+    trusted = _trusted(wanted, seen.pid if seen is not None else None)
+    looks.insert(0, ("state directory", lambda: _state_dir(ledger, installation, trusted)))
+    looks.insert(0, ("env file", lambda: _env_file(ledger, installation, trusted)))
     if seen is None:
         for kind in _OF_THE_OBSERVATION:
             ledger.skipped(kind, "the installation", "it could not be looked at")
@@ -90,7 +99,7 @@ def audit(installation: Installation, wanted: Wanted, *, run: Runner, now: datet
         looks += [
             ("keys", lambda: _keys(ledger, facts, installation, known, wanted, now)),
             ("data", lambda: _data(ledger, installation, known)),
-            ("backups", lambda: _backups(ledger, facts, installation, known, wanted, now)),
+            ("backups", lambda: _backups(ledger, facts, installation, known, wanted, trusted, now)),
             ("containers", lambda: judge_containers(ledger, run, wanted.engines, keys=_needles(known), timeout_s=wanted.timeout_s)),
             ("search", lambda: _search(ledger, installation, known, wanted)),
         ]
@@ -115,7 +124,22 @@ def _look(ledger: Ledger, name: str, look: t.Callable[[], T]) -> T | None:
         return look()
     except ServosError as error:
         ledger.found("could_not_look", name, str(error))
-        return None
+    except Exception as error:  # a fault of ours, whose text may quote what it stumbled over; it is not to hide the other findings
+        ledger.found("could_not_look", name, f"a fault of servos.ops ({type(error).__name__} {_place_of(error)}); report it")
+    return None
+
+
+def _place_of(error: BaseException) -> str:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"in {os.path.basename(trace.tb_frame.f_code.co_filename)}, line {trace.tb_lineno}" if trace is not None else ""
+
+
+def _trusted(wanted: Wanted, pid: int | None) -> Trusted:
+    # Whose the service is, is what its process says; who starts it before it drops its rights is root.
+    uids, gids = owners_of(pid) if pid is not None else (set(), set())
+    return Trusted(frozenset({0, os.geteuid(), *uids, *wanted.service_uids}), frozenset({0, *gids, *wanted.service_gids}))
 
 
 def _keys(
@@ -136,37 +160,42 @@ def _data(ledger: Ledger, installation: Installation, seen: Observation) -> None
 
 
 def _backups(
-    ledger: Ledger, facts: dict[str, t.Any], installation: Installation, seen: Observation, wanted: Wanted, now: datetime.datetime
+    ledger: Ledger, facts: dict[str, t.Any], installation: Installation, seen: Observation, wanted: Wanted, trusted: Trusted,
+    now: datetime.datetime,
 ) -> None:
     folder = wanted.backup_dir
     if not folder:
         ledger.skipped("backup_missing", "backups", "no directory is named (backup_dir)")
         return
     notes = facts["backups"] = backups_by_key(installation, seen.keys, folder)
-    judge_backups(ledger, notes, where=folder, known=seen.keys.by_fingerprint(), now=now)
-    for note in notes:
-        judge_private(ledger, "backup_mode", _rights(note["path"]))
+    amiss = {note["path"]: what_is_amiss(note["path"]) for note in notes}
+    aside = {note["path"] for note in notes if (read_note(note["path"]) or {}).get("is_set_aside")}
+    judge_backups(ledger, notes, where=folder, known=seen.keys.by_fingerprint(), now=now, amiss=amiss, aside=aside)
+    unknown = without_note(folder) if os.path.isdir(folder) else []
+    for path in [*(note["path"] for note in notes), *unknown]:
+        judge_private(ledger, "backup_mode", _rights(path), trusted_uids=trusted.uids)
+    for path in unknown:
+        ledger.found("backup_unreadable", path, "no note that can be understood lies beside it, so nobody knows which key opens it")
     if os.path.isdir(folder):
+        judge_folder(ledger, "backup_mode", _rights(folder), trusted_uids=trusted.uids, trusted_gids=trusted.gids)
         left = sorted(os.path.join(folder, name) for name in names_in(folder) if name.endswith(_PARTIAL))
         ledger.held("leftover_file", folder, f"a stopped backup left {', '.join(left[:_MOST_NAMED])}" if left else None)
 
 
-def _env_file(ledger: Ledger, installation: Installation, wanted: Wanted, pid: int | None) -> None:
+def _env_file(ledger: Ledger, installation: Installation, trusted: Trusted) -> None:
     path = installation.env_file
     if not path:
         ledger.skipped("env_file_mode", "env file", "none is named (env_file)")
         return
-    file, folder = _rights(path), _rights(os.path.dirname(os.path.realpath(path)))
-    # Whose the service is, is what its process says; who starts it before it drops its rights is root.
-    uids, gids = owners_of(pid) if pid is not None else (set(), set())
-    judge_env_file(ledger, file, folder, trusted_uids={0} | uids | wanted.service_uids, trusted_gids={0} | gids | wanted.service_gids)
+    way = [_rights(step, of_link=True) for step in way_to(path)]
+    judge_env_file(ledger, _rights(path), way, trusted_uids=trusted.uids, trusted_gids=trusted.gids)
 
 
-def _state_dir(ledger: Ledger, installation: Installation) -> None:
+def _state_dir(ledger: Ledger, installation: Installation, trusted: Trusted) -> None:
     if not os.path.isdir(installation.state_dir):
         ledger.skipped("state_dir_mode", installation.state_dir, "there is none: nothing was rotated here")
         return
-    judge_private(ledger, "state_dir_mode", _rights(installation.state_dir))
+    judge_private(ledger, "state_dir_mode", _rights(installation.state_dir), trusted_uids=trusted.uids)
 
 
 def _database(ledger: Ledger, installation: Installation) -> None:
@@ -180,8 +209,10 @@ def _database(ledger: Ledger, installation: Installation) -> None:
             ledger.skipped("database_hba_trust", address.name, f"{reach.unseen}; {grants} to it")
         else:
             judge_rules(ledger, address.name, [HbaRule(*rule) for rule in reach.rules])
-    elif url.startswith(("sqlite:", "json:", "/")):
-        judge_database_file(ledger, _rights(path_of(url)))
+    elif url.startswith(("sqlite:", "json:", "file:", "/")):
+        for path in (path_of(url) + suffix for suffix in _OF_A_DATABASE):
+            if path == path_of(url) or os.path.exists(path):
+                judge_database_file(ledger, _rights(path))
     else:
         ledger.skipped("database_file_mode", installation.place().identity, "it is reached over HTTP")
 
@@ -240,8 +271,8 @@ def _needles(seen: Observation) -> dict[str, list[bytes]]:
     }
 
 
-def _rights(path: str) -> Rights:
-    status = rights_of(path)
+def _rights(path: str, *, of_link: bool = False) -> Rights:
+    status = os.lstat(path) if of_link else rights_of(path)
     return Rights(path, status.st_mode, status.st_uid, status.st_gid, has_access_list(path))
 
 

@@ -40,8 +40,11 @@ def judge_keys(ledger: Ledger, seen: Observation, *, where: str, age_days: float
     else:
         differs = f"the process runs on {seen.process}, and the env file holds {sight.env}" if seen.process != sight.env else None
         ledger.held("process_key_differs", "the service", differs)
-    forgotten = seen.warnings_of_forgotten()
-    ledger.held("process_forgotten", "other processes", "; ".join(forgotten[:_MOST_NAMED]) or None)
+    forgotten = [f"{one} runs with the {seen.keys.role_of(one.mark)} key {one.mark}" for one in seen.forgotten()]
+    if seen.holders.unread and not forgotten:
+        ledger.skipped("process_forgotten", "other processes", f"{seen.holders.unread} of them are not ours to look at")
+    else:
+        ledger.held("process_forgotten", "other processes", "; ".join(forgotten[:_MOST_NAMED]) or None)
 
 
 def judge_data(ledger: Ledger, seen: Observation, *, where: str, canary_is_expected: bool) -> None:
@@ -49,6 +52,9 @@ def judge_data(ledger: Ledger, seen: Observation, *, where: str, canary_is_expec
     census, sight = seen.census, seen.sight
     if census is None:
         ledger.skipped("values_foreign", where, "the data was not looked at")
+        return
+    if not sum(census.sealed.values()) and not census.foreign:
+        _judge_nothing(ledger, seen, where=where)
         return
     at = ", ".join(census.foreign_at[:_MOST_NAMED])
     ledger.held("values_foreign", where, f"{census.foreign} values open under no known key ({at})" if census.foreign else None)
@@ -63,17 +69,35 @@ def judge_data(ledger: Ledger, seen: Observation, *, where: str, canary_is_expec
         ledger.held("canary_missing", where, None if census.canary else "the application's own sealed word is not there")
 
 
+def _judge_nothing(ledger: Ledger, seen: Observation, *, where: str) -> None:
+    """A database in which nothing is sealed is sound only if nothing was ever put into it, and hardly anybody audits that."""
+    census = seen.census
+    strangers = ", ".join(f"{one.unopened} in {one.field}" for one in (census.strangers if census is not None else ())[:_MOST_NAMED])
+    if strangers:
+        ledger.found("values_foreign", where, f"no value opens under any known key, and some look sealed ({strangers})")
+    else:
+        ledger.found("could_not_look", where, "nothing in it opens under any known key or looks sealed: is it the right database?")
+    for kind in ("values_elsewhere", "rotation_unfinished", "values_undeclared", "canary_missing"):
+        ledger.skipped(kind, where, "no sealed value was found")
+
+
 def judge_backups(
-    ledger: Ledger, backups: t.Sequence[t.Mapping[str, t.Any]], *, where: str, known: t.Container[str], now: datetime.datetime
+    ledger: Ledger, backups: t.Sequence[t.Mapping[str, t.Any]], *, where: str, known: t.Container[str], now: datetime.datetime,
+    amiss: t.Mapping[str, str], aside: t.Container[str],
 ) -> None:
-    """Judge the notes of the backups: what each needs, and until when it is to be kept."""
-    ledger.held("backup_missing", where, None if backups else "there is no backup of this database")
+    """Judge the notes of the backups: what each needs, and until when it is to be kept.
+
+    C(amiss) says of a path why its note cannot be true, and C(aside) are those that are never restored by themselves.
+    """
+    whole = [note for note in backups if note["path"] not in aside and not amiss.get(str(note["path"]))]
+    ledger.held("backup_missing", where, None if whole else "there is no whole backup of this database")
     stamp = now.strftime("%Y-%m-%dT%H:%M:%S")
     for note in backups:
         path, needed = str(note["path"]), [mark for mark, count in (note.get("keys") or {}).items() if count]
         lost = [mark for mark in needed if mark not in known]
         text = f"it needs {', '.join(lost)}, which is not kept here" if lost else None
-        ledger.held("backup_unreadable", path, text, severity=MEDIUM if lost and len(lost) < len(needed) else None)
+        is_partly = bool(lost) and len(lost) < len(needed) and not amiss.get(path)
+        ledger.held("backup_unreadable", path, amiss.get(path) or text, severity=MEDIUM if is_partly else None)
         expires = str(note.get("expires_at") or "")
         old = expires and expires < stamp
         evidence = f"it was to be kept until {expires}, and {', '.join(needed) or 'no key'} opens it" if old else None

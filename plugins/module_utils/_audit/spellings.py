@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import base64
 import json
+import string
 import typing as t
-import urllib.parse
 
 from .._keys.material import MasterKey
 
+_UNRESERVED = string.ascii_letters + string.digits + "-._~"
 _SHORTEST = 8  # what is shorter is found by chance
 
 
@@ -47,18 +48,12 @@ def is_short(key: MasterKey) -> bool:
 def _escaped(text: str) -> t.Iterator[str]:
     """Yield what URLs (RFC 3986) and JSON (RFC 8259) make of a text, as far as that differs."""
     for safe in ("", "/"):
-        quoted = urllib.parse.quote(text, safe=safe, errors="surrogateescape")
-        yield quoted
-        yield _lower_escapes(quoted)
+        for escape in ("%{:02X}", "%{:02x}"):
+            yield "".join(chr(one) if chr(one) in _UNRESERVED + safe else escape.format(one) for one in _bytes(text))
     plain = json.dumps(text, ensure_ascii=False)[1:-1]
     for slash in ("/", "\\/"):
         for plus in ("+", "\\u002B", "\\u002b"):
             yield plain.replace("/", slash).replace("+", plus)
-
-
-def _lower_escapes(quoted: str) -> str:
-    first, *others = quoted.split("%")
-    return "%".join([first, *(other[:2].lower() + other[2:] for other in others)])
 
 
 def _encoded_again(content: bytes) -> t.Iterator[bytes]:

@@ -23,6 +23,7 @@ from .._errors import FileError, ServosError, StoreError
 from .._stores.database import Database
 from .._stores.urls import form_of
 from .._system import files
+from .._system.exposure import names_in
 from .census import Census, take_census
 from .due import written
 from .installation import Installation
@@ -195,7 +196,26 @@ def read_note(path: str) -> dict[str, t.Any] | None:
         note = json.loads(files.read_file(path + ".json").decode("utf-8"))
     except (ValueError, ServosError):
         return None
-    return note if isinstance(note, dict) else None
+    return note if isinstance(note, dict) and isinstance(note.get("keys") or {}, dict) else None
+
+
+def without_note(backup_dir: str) -> list[str]:
+    """Return what lies there under the name of a backup, and has no note that can be understood: which key opens it nobody knows.
+
+    Raises:
+        FileError: the directory may not be listed.
+    """
+    paths = [os.path.join(backup_dir, name) for name in names_in(backup_dir) if form_of(name) is not None]
+    return [path for path in paths if read_note(path) is None]
+
+
+def what_is_amiss(path: str) -> str:
+    """Say why a backup cannot be what its note was written of; empty where nothing speaks against it. Its bytes are not read."""
+    note = read_note(path) or {}
+    noted, is_file = note.get("size_bytes"), os.path.isfile(path)
+    if is_file and isinstance(noted, int) and os.path.getsize(path) != noted:
+        return f"it has {os.path.getsize(path)} bytes, and was proven with {noted}"
+    return ""
 
 
 def _is_note(name: str) -> bool:
@@ -288,5 +308,7 @@ __all__ = (
     "prune_backups",
     "read_note",
     "sha256_of",
+    "what_is_amiss",
+    "without_note",
     "write_note",
 )

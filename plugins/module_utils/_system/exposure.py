@@ -27,6 +27,7 @@ except ImportError:
 
 _CHUNK = 1024 * 1024
 _MOST_UNREAD = 20
+_MOST_LINKS = 40
 # By how they begin. What stands in those that are None cannot be read with what Python brings along.
 _PACKED: dict[bytes, t.Callable[[t.IO[bytes]], t.IO[bytes]] | None] = {
     b"\x1f\x8b": lambda raw: t.cast("t.IO[bytes]", gzip.GzipFile(fileobj=raw)),
@@ -70,6 +71,28 @@ def has_access_list(path: str) -> bool:
         return bool(os.getxattr(path, "system.posix_acl_access"))
     except OSError:
         return False
+
+
+def way_to(path: str) -> list[str]:
+    """Return the folders, from the root on, and links that decide what a path names: who may change one of them may name another file.
+
+    A link counts where others may make entries beside it (C(/tmp)) and only its owner keeps it; elsewhere its folder decides.
+    """
+    way, here, ahead, links = ["/"], "/", [name for name in os.path.abspath(path).split("/") if name], 0
+    while ahead:
+        name = ahead.pop(0)
+        step = os.path.normpath(os.path.join(here, name))
+        if os.path.islink(step) and links < _MOST_LINKS:
+            links += 1
+            if rights_of(here).st_mode & stat.S_ISVTX:
+                way.append(step)
+            target = os.readlink(step)
+            here = "/" if target.startswith("/") else here
+            ahead = [one for one in target.split("/") if one not in ("", ".")] + ahead
+        elif os.path.isdir(step):
+            here = step
+            way.append(step)
+    return list(dict.fromkeys(way))
 
 
 class Search(t.NamedTuple):
@@ -217,4 +240,4 @@ def _found_in(path: str, needles: t.Mapping[str, t.Sequence[bytes]], most_bytes:
                 return sorted(found), taken, False, is_opened
 
 
-__all__ = ("Search", "has_access_list", "names_in", "rights_of", "search_readable")
+__all__ = ("Search", "has_access_list", "names_in", "rights_of", "search_readable", "way_to")

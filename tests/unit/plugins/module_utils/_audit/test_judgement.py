@@ -33,7 +33,7 @@ FILES = {
 @pytest.mark.parametrize(("mode", "uid", "gid", "expected"), FILES.values(), ids=FILES)
 def test_env_files(mode, uid, gid, expected):
     ledger = findings.Ledger()
-    rights.judge_env_file(ledger, rights.Rights("/etc/servos/env", mode, uid, gid), FOLDER, **SERVICE)
+    rights.judge_env_file(ledger, rights.Rights("/etc/servos/env", mode, uid, gid), [FOLDER], **SERVICE)
     assert ids(ledger) == expected
     assert len(ledger.checks) == 3
 
@@ -52,7 +52,7 @@ FOLDERS = {
 @pytest.mark.parametrize(("mode", "uid", "gid", "is_bad"), FOLDERS.values(), ids=FOLDERS)
 def test_folders_of_env_files(mode, uid, gid, is_bad):
     ledger = findings.Ledger()
-    rights.judge_env_file(ledger, rights.Rights("/e", 0o100600, 0, 0), rights.Rights("/", mode, uid, gid), **SERVICE)
+    rights.judge_env_file(ledger, rights.Rights("/e", 0o100600, 0, 0), [rights.Rights("/", mode, uid, gid), FOLDER], **SERVICE)
     assert ("env_file_folder" in ids(ledger)) == is_bad
 
 
