@@ -224,6 +224,99 @@ def test_each_thing_that_is_wrong_is_found(
     assert finding["mend"]
 
 
+def linked_env_file(servos: Servos) -> dict[str, Any]:
+    """Name the env file by a link in a folder of somebody's."""
+    folder = servos.folder / "somebodys"
+    folder.mkdir()
+    (folder / "env").symlink_to(servos.env_file)
+    os.chown(folder, 65534, 65534)
+    return {"env_file": str(folder / "env")}
+
+
+def env_file_below_an_open_folder(servos: Servos) -> dict[str, Any]:
+    folder = servos.folder / "open" / "closed"
+    folder.mkdir(parents=True)
+    folder.parent.chmod(0o777)
+    shutil.copy2(servos.env_file, folder / "env")
+    return {"env_file": str(folder / "env")}
+
+
+def state_of_somebody(servos: Servos) -> dict[str, Any]:
+    os.chown(servos.state_dir, 65534, 0)
+    return {}
+
+
+def backup_without_note(servos: Servos) -> dict[str, Any]:
+    copy = servos.backup_dir / "servos-20200101T000000.000000Z.db"
+    shutil.copyfile(next(servos.backup_dir.glob("*.db")), copy)
+    copy.chmod(0o600)
+    return {}
+
+
+def torn_backup(servos: Servos) -> dict[str, Any]:
+    os.truncate(next(servos.backup_dir.glob("*.db")), 4096)
+    return {}
+
+
+def damaged_note(servos: Servos) -> dict[str, Any]:
+    (path,) = servos.backup_dir.glob("*.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "keys": [1]}))
+    return {}
+
+
+def open_backup_dir(servos: Servos) -> dict[str, Any]:
+    servos.backup_dir.chmod(0o777)
+    return {}
+
+
+def database_with_nothing_in_it(servos: Servos) -> dict[str, Any]:
+    other = servos.folder / "other.db"
+    with sqlite3.connect(servos.database) as connection, sqlite3.connect(other) as empty:
+        schema = connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'").fetchall()
+        empty.executescript(";".join(sql for (sql,) in schema))
+    other.chmod(0o600)
+    return {"database": f"sqlite:///{other}", "service_manager": "none", "backup_dir": ""}
+
+
+# Where one thing is planted, that alone is found; each is then put back.
+QUIETLY_WRONG: dict[str, tuple[Callable[[Servos], dict[str, Any]], dict[str, str]]] = {
+    "linked env file": (linked_env_file, {"env_file_folder": "high"}),
+    "open folder above": (env_file_below_an_open_folder, {"env_file_folder": "high"}),
+    "somebody's state": (state_of_somebody, {"state_dir_mode": "high"}),
+    "no note": (backup_without_note, {"backup_unreadable": "high"}),
+    "torn": (torn_backup, {"backup_unreadable": "high", "backup_missing": "medium"}),
+    "damaged note": (damaged_note, {"backup_unreadable": "high", "backup_missing": "medium"}),
+    "open backups": (open_backup_dir, {"backup_mode": "high"}),
+    "empty database": (database_with_nothing_in_it, {"could_not_look": "high"}),
+}
+
+
+def test_what_is_wrong_and_easily_passed_over_is_found(servos: Servos, public: Path) -> None:
+    rotated(servos)
+    kept = servos.scratch / "kept"
+    shutil.copytree(servos.backup_dir, kept, copy_function=shutil.copy2)
+
+    def seen(plant: Callable[[Servos], dict[str, Any]]) -> dict[str, str]:
+        outcome = found(audited(servos, public, **plant(servos)))
+        os.chown(servos.state_dir, 0, 0)
+        shutil.rmtree(servos.backup_dir)
+        shutil.copytree(kept, servos.backup_dir, copy_function=shutil.copy2)
+        return {kind: severity for kind, severity in outcome.items() if kind != "previous_key_kept"}
+
+    assert {name: seen(plant) for name, (plant, unused) in QUIETLY_WRONG.items()} == {
+        name: expected for name, (unused, expected) in QUIETLY_WRONG.items()
+    }
+
+
+def test_a_forgotten_process_where_no_service_is_described(servos: Servos, public: Path) -> None:
+    rotated(servos)
+    with subprocess.Popen(["sleep", "60"], env={servos.env_var: servos.old_text}) as left:
+        wait_until(lambda: Path(f"/proc/{left.pid}/comm").read_text() == "sleep\n")
+        outcome = found(audited(servos, public, service_manager="none"))
+        left.kill()
+    assert outcome.get("process_forgotten") == "medium"
+
+
 def test_a_doubtful_key(provara: Provara, tmp_path: Path) -> None:
     (tmp_path / "provara.env").write_text("PROVARA_MASTER_KEY=hunter2\n")
     told = {"app": "provara", "database": f"sqlite:///{provara.database}", "state_dir": str(provara.state_dir), "service_manager": "none"}

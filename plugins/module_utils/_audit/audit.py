@@ -37,7 +37,7 @@ from .rights import Rights, judge_database_file, judge_env_file, judge_folder, j
 from .spellings import is_short, spellings_of
 
 _PARTIAL = ".partial"
-_OF_A_DATABASE = ("", "-wal", "-shm", "-journal")  # what SQLite keeps beside it holds values too
+_OF_A_DATABASE = ("", "-wal", "-journal")  # what SQLite keeps beside it holds values too
 _MOST_NAMED = 5
 _OF_THE_OBSERVATION = (
     "key_doubtful", "key_old", "previous_key_kept", "process_key_differs", "process_forgotten", "values_foreign", "values_elsewhere",
