@@ -149,6 +149,12 @@ container_found:
   returned: success
   type: bool
   sample: false
+unsearched:
+  description: What could not be searched, and why. A token may be there.
+  returned: success
+  type: list
+  elements: str
+  sample: []
 removed:
   description: The files that were (in check mode, would be) destroyed.
   returned: success
@@ -240,6 +246,7 @@ def main() -> None:
             "left_behind": behind,
             "places": [place.as_facts(time.time()) for place in found.places if place.token],
             "container_found": found.has_container,
+            "unsearched": list(found.unsearched),
             "removed": removed,
             "next_steps": steps_after(left, finished=params["setup_finished"], is_left_behind=behind),
             "_warnings": list(found.warnings),

@@ -56,6 +56,9 @@ class Recorder:
         seen = self._host(host)
         began = self._began.pop((host, task_id), at)
         is_ours = action.startswith(_OURS)
+        if self._head["kind"] == "audit":
+            for entry in _looks_at(action[len(_OURS) :] if is_ours else "", status, result):
+                self._checks.append(dict(_check_entry(entry), host=text_of(host)))
         message = ""
         if status == UNREACHABLE:
             seen["reachable"] = False
@@ -154,6 +157,28 @@ def _take(seen: _Dict, module: str, result: t.Mapping[str, t.Any]) -> None:
     note = result.get("backup")
     if isinstance(note, dict) and not seen["backups"]:
         seen["backups"] = _listed([note], _backup_entry)
+
+
+def _looks_at(module: str, status: str, result: t.Mapping[str, t.Any]) -> t.Iterator[dict[str, str]]:
+    """Yield the checks of an audit's modules that enter none: passed, or not looked at. What failed is a finding."""
+    told = {"servos_agent_info": ("agent_rights", "the agent", "deviations"), "servos_hostkey": ("host_keys", "the pins", "hosts"),
+            "servos_setup_token": ("setup_token_left", "the setup token", "places")}  # fmt: skip
+    if module not in told:
+        return
+    kind, subject, listed = told[module]
+    if status == SKIPPED:
+        yield {"id": kind, "subject": subject, "outcome": "skipped", "reason": "it was not asked for, or there is none to look at"}
+    elif status == OK and not result.get("failed") and isinstance(result.get(listed), list):
+        unsearched = _texts(result.get("unsearched"))
+        for reason in unsearched:
+            yield {"id": kind, "subject": subject, "outcome": "skipped", "reason": reason}
+        findings = {"deviations": _of_agent, "hosts": _of_host_keys, "places": _of_setup_token}[listed]
+        if not unsearched and not list(findings(result)):
+            yield {"id": kind, "subject": subject, "outcome": "passed", "reason": ""}
+
+
+def _texts(entries: t.Any) -> list[str]:
+    return [text_of(entry) for entry in entries] if isinstance(entries, (list, tuple)) else []
 
 
 def _of_agent(result: t.Mapping[str, t.Any]) -> t.Iterator[tuple[str, str]]:

@@ -410,6 +410,16 @@ def test_the_playbook_reports_and_fails_on_what_is_severe(servos: Servos, public
     ]  # fmt: skip
 
 
+def test_an_inventory_without_control_hosts_passes_no_audit(tmp_path: Path) -> None:
+    (tmp_path / "inventory.json").write_text('{"servos_controls": {"hosts": {"control": {"ansible_connection": "local"}}}}')
+    done = subprocess.run(
+        ["ansible-playbook", "-i", str(tmp_path / "inventory.json"), "servos.ops.audit"],
+        capture_output=True, text=True, timeout=120, check=False, env=os.environ | {"ANSIBLE_HOME": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 2, done.stdout[-2000:] + done.stderr[-500:]
+    assert "no control host was looked at: the inventory has none in servos_control" in done.stdout
+
+
 def test_a_host_that_does_not_answer_is_a_finding_and_the_others_go_on(servos: Servos, public: Path, tmp_path: Path) -> None:
     rotated(servos)
     inventory = inventory_of(

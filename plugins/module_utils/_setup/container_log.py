@@ -18,8 +18,9 @@ if t.TYPE_CHECKING:
 # The whole log may be larger than the memory, so it goes through grep. A pipe keeps the exit code of its last command only.
 _SCRIPT = (
     'pattern=$1; shift; { "$@" 2>&1; echo "servos-ops-exit $?"; } '
-    '| grep -a -i -A 1 -E -e "$pattern" -e "^servos-ops-exit [0-9]+$" | tail -c 262144'
+    '| grep -a -i -A 1 -E -e "$pattern" -e "^servos-ops-exit [0-9]+$" | tail -c 8388608'
 )
+_MOST_BYTES = 8388608
 _END = "servos-ops-exit "
 _TIMED_OUT = (124, 137)
 
@@ -49,6 +50,11 @@ def log_lines(run: Runner, command: str, container_id: str, *, name: str, driver
         raise EngineError(
             f"{command} cannot show the log of the container {name} (log driver {driver or 'unknown'}; log_since is {since or 'not set'}); "
             "correct log_since, or search where that driver sends the log, and set container to an empty text"
+        )
+    if len(output.encode("utf-8", "surrogateescape")) >= _MOST_BYTES:
+        raise EngineError(
+            f"the log of the container {name} speaks of a setup token in more lines than are looked at ({_MOST_BYTES} bytes), and what "
+            "stands before them was not; look there by hand, or shorten the log with log_since"
         )
     return "\n".join(lines[:-1])
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import typing as t
 
+_CLOCK_S = 300  # by so much a clock is set right in passing
+
 
 class Place(t.NamedTuple):
     """One place where a token lies. The token never leaves the process that reads it, but for the file C(dest)."""
@@ -30,7 +32,10 @@ def is_left_behind(places: t.Sequence[Place], *, finished: bool | None, max_age_
     """Return whether a token lies there after setup; where nobody says that setup is finished, its age says so."""
     if finished is not None:
         return finished and bool(places)
-    return any(place.since is None or now - place.since > max_age_hours * 3600 for place in places)
+    if max_age_hours <= 0:
+        return bool(places)
+    # A time to come says nothing of the age: a clock was set back, or somebody touched the file.
+    return any(place.since is None or not -_CLOCK_S <= now - place.since <= max_age_hours * 3600 for place in places)
 
 
 def steps_after(places: t.Sequence[Place], *, finished: bool | None, is_left_behind: bool) -> list[str]:

@@ -44,6 +44,7 @@ class Found(t.NamedTuple):
     places: tuple[Place, ...]
     has_container: bool
     warnings: tuple[str, ...]
+    unsearched: tuple[str, ...] = ()
 
 
 def look(path: str, owner_uid: int | None, log: TokenLog | None, *, must_ask: bool) -> Found:
@@ -59,11 +60,13 @@ def look(path: str, owner_uid: int | None, log: TokenLog | None, *, must_ask: bo
     paths: list[str] = [path]
     places: list[Place] = []
     warnings: list[str] = []
+    unsearched: list[str] = []
     if log is not None and log.engine.is_installed() and not must_ask:
         try:
             log.engine.require()
         except EngineError as error:
             warnings.append(f"no log was searched: {error}")
+            unsearched.append(f"the log of the container {log.name}: {error}")
             log = None
     container_id = None
     if log is not None and log.engine.is_installed():  # where there is no engine there is no container
@@ -84,7 +87,7 @@ def look(path: str, owner_uid: int | None, log: TokenLog | None, *, must_ask: bo
     if container_id is None and not os.path.isdir(os.path.dirname(path)):
         what = f" nor a container {log.name}" if log is not None else ""
         warnings.append(f"there is neither {os.path.dirname(path)}{what} on this host; is it the right host?")
-    return Found((*in_files, *places), container_id is not None, tuple(warnings))
+    return Found((*in_files, *places), container_id is not None, tuple(warnings), tuple(unsearched))
 
 
 def _mounted_as(path: str, shown: t.Mapping[str, t.Any]) -> list[str]:

@@ -167,6 +167,27 @@ def test_findings_come_with_the_most_severe_first():
     assert text.index("env_file_mode") < text.index("2 checks")
 
 
+LOOKS = {
+    "no token": ("servos_setup_token", "ok", {"places": [], "unsearched": []}, [("setup_token_left", "passed", "")]),
+    "a log that was not searched": (
+        "servos_setup_token", "ok", {"places": [], "unsearched": ["the log of a"]}, [("setup_token_left", "skipped", "the log of a")]
+    ),
+    "a token": ("servos_setup_token", "ok", {"places": [{"where": "/f"}], "left_behind": True}, []),
+    "a token that cannot be looked for": ("servos_setup_token", "ok", {"failed": True, "msg": "no"}, []),
+    "an agent": ("servos_agent_info", "ok", {"deviations": []}, [("agent_rights", "passed", "")]),
+    "an agent with rights": ("servos_agent_info", "ok", {"deviations": [{"pid": 1, "what": "uid", "is": 0, "should": 900}]}, []),
+    "pins": ("servos_hostkey", "ok", {"hosts": [{"host": "a", "error": None}]}, [("host_keys", "passed", "")]),
+    "no pins": ("servos_hostkey", "skipped", {}, [("host_keys", "skipped", "it was not asked for, or there is none to look at")]),
+}
+
+
+@pytest.mark.parametrize(("module", "status", "result", "expected"), LOOKS.values(), ids=LOOKS)
+def test_an_audit_says_what_it_looked_at_and_what_not(module, status, result, expected):
+    checks = made(("a", f"servos.ops.{module}", status, result), kind="audit")["checks"]
+    assert [(check["id"], check["outcome"], check["reason"]) for check in checks] == expected
+    assert made(("a", f"servos.ops.{module}", status, result), kind="rotate")["checks"] == []
+
+
 def test_the_page_is_whole_and_loads_nothing():
     text = html_of(rotated())
     page = Page(text)

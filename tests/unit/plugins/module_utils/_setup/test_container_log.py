@@ -43,6 +43,14 @@ def test_a_log_without_a_match_is_an_empty_text(tmp_path):
     assert search(tmp_path, "echo one\n") == ""
 
 
+def test_a_token_is_not_drowned_by_what_speaks_of_tokens_after_it(tmp_path):
+    said = search(tmp_path, "echo 'setup token: hunter2hunter2'; yes 'a wrong setup token was sent' | head -n 20000\n")
+    assert said.startswith("setup token: hunter2hunter2\n")
+    with pytest.raises(EngineError, match="more lines than are looked at") as refused:
+        search(tmp_path, "echo 'setup token: hunter2hunter2'; yes 'a wrong setup token was sent' | head -n 400000\n")
+    assert "hunter2" not in str(refused.value)
+
+
 def test_a_log_that_cannot_be_shown_is_not_quoted(tmp_path):
     with pytest.raises(EngineError, match=r"log of the container api \(log driver none") as refused:
         search(tmp_path, "echo 'setup token: hunter2hunter2' >&2; exit 1\n")

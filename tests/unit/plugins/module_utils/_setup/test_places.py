@@ -22,6 +22,8 @@ UNDATED = OLD._replace(since=None)
         ([OLD], None, True),
         ([FRESH, OLD], None, True),
         ([UNDATED], None, True),
+        ([FRESH._replace(since=100 * HOUR + 1)], None, False),
+        ([FRESH._replace(since=200 * HOUR)], None, True),
         ([FRESH], True, True),
         ([OLD], False, False),
         ([], True, False),
@@ -30,6 +32,11 @@ UNDATED = OLD._replace(since=None)
 )
 def test_left_behind(places, finished, expected):
     assert is_left_behind(places, finished=finished, max_age_hours=24, now=100 * HOUR) is expected
+
+
+@pytest.mark.parametrize(("places", "expected"), [([FRESH._replace(since=100 * HOUR + 1)], True), ([], False)])
+def test_at_no_age_at_all_every_token_is_left_behind(places, expected):
+    assert is_left_behind(places, finished=None, max_age_hours=0, now=100 * HOUR) is expected
 
 
 def test_a_clock_that_was_set_back_makes_no_negative_age():
