@@ -40,7 +40,8 @@ demo: $(VENV)/.demo collection
 ## test         everything that must pass: lint, docs, unit, states, reference, integration, faults-quick, leaks-quick, molecule
 test:
 	$(MAKE) --jobs 2 --output-sync lint docs unit states reference
-	$(MAKE) integration faults-quick leaks-quick molecule
+	$(MAKE) integration
+	$(MAKE) --jobs 2 molecule faults-quick leaks-quick
 
 ## lint         ruff, mypy, yamllint, shellcheck, pipelines, licences, ansible-lint, documentation, ansible-test sanity, galaxy-importer
 lint: $(VENV)/.test collection sanity importer

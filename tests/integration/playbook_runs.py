@@ -44,7 +44,7 @@ def environment_of(servos: Servos, **extra: str) -> dict[str, str]:
     home = servos.scratch / "ansible"
     return os.environ | {
         "ANSIBLE_HOME": str(home), "ANSIBLE_REMOTE_TMP": str(home / "remote"), "ANSIBLE_LOCALHOST_WARNING": "0",
-        "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default", "NO_COLOR": "1", **extra,
+        "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default", "NO_COLOR": "1", "ANSIBLE_PIPELINING": "1", **extra,
     }  # fmt: skip
 
 

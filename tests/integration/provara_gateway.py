@@ -164,7 +164,7 @@ class ServedProvara(Provara, Server):
             [command, "-i", str(inventory), f"servos.ops.{name}", *argv],
             env=os.environ | {
                 "ANSIBLE_HOME": str(home), "ANSIBLE_REMOTE_TMP": str(home / "remote"), "ANSIBLE_LOCALHOST_WARNING": "0",
-                "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default", "NO_COLOR": "1",
+                "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default", "NO_COLOR": "1", "ANSIBLE_PIPELINING": "1",
             },
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True, timeout=180, check=False,
         )  # fmt: skip

@@ -84,6 +84,7 @@ def test_a_run_after_a_refusal_finishes(make_servos: Callable[..., Servos]) -> N
 VARIANTS = [(status, shape) for status in ("200", "400", "401", "422", "500") for shape in ("error", "message", "detail", "nested")]
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize(("variant", "shape"), [*VARIANTS, ("text", "error")])  # a plain text has no shape
 def test_a_wrong_old_key_is_told_by_its_text_whatever_the_status(
     make_servos: Callable[..., Servos], variant: str, shape: str

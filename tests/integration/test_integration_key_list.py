@@ -255,6 +255,7 @@ each_of_rollback = each(("replace", "record.json"), ("replace", "airflow.env"), 
 each_of_retirement = each(*((f, f"{role}.key") for role in ("listed", "staged", "previous") for f in ("replace", "unlink")))
 
 
+@pytest.mark.campaign
 @each_of_rotation
 def test_a_rotation_that_is_killed_is_finished(plain: Fernets, function: str, name: str, after: bool) -> None:
     plain.stage()
@@ -269,6 +270,7 @@ def test_a_rotation_that_is_killed_is_finished(plain: Fernets, function: str, na
     assert plain.lying_about() == {NEW}
 
 
+@pytest.mark.campaign
 @each_of_rotation
 def test_a_rotation_that_is_killed_is_taken_back(plain: Fernets, function: str, name: str, after: bool) -> None:
     plain.stage()

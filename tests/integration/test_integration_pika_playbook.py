@@ -92,7 +92,7 @@ class Fleet:
         inventory = write(self.folder / "inventory.json", json.dumps(self.inventory(**variables)))
         home = self.folder / "ansible"
         environment = os.environ | {
-            "ANSIBLE_HOME": str(home), "ANSIBLE_REMOTE_TMP": str(home / "remote"), "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default",
+            "ANSIBLE_HOME": str(home), "ANSIBLE_REMOTE_TMP": str(home / "remote"), "ANSIBLE_PIPELINING": "1", "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default",
             "NO_COLOR": "1", "ANSIBLE_LOCALHOST_WARNING": "0",
         }  # fmt: skip
         done = subprocess.run(

@@ -548,6 +548,7 @@ def test_a_server_that_somebody_else_rotated_in_the_meantime(make_pika_site: Mak
 # -- backups that are none
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize(
     "fault", ["reply=html", "reply=bad_magic", "reply=drop", "reply=longer", "reply=endless", "reply=empty", "reply=500", "truncate=60"]
 )
@@ -596,6 +597,7 @@ def test_a_connection_that_breaks(make_pika_site: Make, state: str, path: str, m
     tidy(site)
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("step", ["1", "2", "4", "5"])
 @pytest.mark.parametrize("version", ["B", "C"])
 def test_a_failure_at_each_step_loses_no_key(make_pika_site: Make, version: str, step: str) -> None:
@@ -615,6 +617,7 @@ def test_a_failure_at_each_step_loses_no_key(make_pika_site: Make, version: str,
     assert site.pika.unlock(site.key_text()).status == 200
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("point", ["before", "2", "3", "4", "5", "after"])
 def test_a_server_that_dies_at_each_step_loses_no_key(make_pika_site: Make, point: str) -> None:
     site = make_pika_site(faults=f"die_step={point}*1")

@@ -101,6 +101,7 @@ def test_a_lost_answer_is_asked_of_the_disk_and_not_of_another_rotation(make_pik
     is_finished(site)
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("reply", ["html", "empty", "text", "other_message", "not_json", "array", "500", "502", "503"])
 def test_an_answer_that_is_none_is_no_answer(make_pika_site: Make, reply: str) -> None:
     site = make_pika_site(faults=f"rotate_reply={reply}*1")
@@ -124,6 +125,7 @@ def test_a_server_that_cannot_be_locked_is_to_be_restarted(make_pika_site: Make)
     is_finished(site)
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("step", ["before", "2", "3", "4", "after"])
 def test_a_server_that_dies_is_restarted_and_the_rotation_finished(make_pika_site: Make, step: str) -> None:
     site = make_pika_site(faults=f"die_step={step}*1", vaults=0)
@@ -215,6 +217,7 @@ KILLS = {
 }
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize(("target", "name", "before", "at"), KILLS.values(), ids=KILLS)
 def test_a_rotation_that_is_killed_is_finished_by_the_same_command(
     make_pika_site: Make, target: Any, name: str, before: bool, at: int

@@ -66,6 +66,7 @@ MOMENTS = {
 EDITS = {"a key is changed": "OPENAI_API_KEY", "a key is added": "GROQ_API_KEY"}
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("name", EDITS.values(), ids=EDITS)
 @pytest.mark.parametrize(("room", "function", "after", "is_taken"), MOMENTS.values(), ids=MOMENTS)
 def test_an_edit_is_kept_or_refused_and_never_lost(

@@ -70,6 +70,7 @@ LIES = {
 }
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize(("lie", "words"), LIES.items(), ids=LIES)
 def test_a_listing_that_is_not_right_is_a_failure_in_spite_of_its_200(make_served: Make, lie: str, words: list[str]) -> None:
     provara = make_served(faults=f"lie={lie}")
@@ -88,6 +89,7 @@ ANSWERS = {
 }
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize(("fault", "words"), ANSWERS.items(), ids=ANSWERS)
 def test_what_is_no_listing_is_a_failure(make_served: Make, fault: str, words: list[str]) -> None:
     provara = make_served(faults=fault)
