@@ -92,8 +92,8 @@ class Fleet:
         inventory = write(self.folder / "inventory.json", json.dumps(self.inventory(**variables)))
         home = self.folder / "ansible"
         environment = os.environ | {
-            "ANSIBLE_HOME": str(home), "ANSIBLE_REMOTE_TMP": str(home / "remote"), "ANSIBLE_PIPELINING": "1", "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default",
-            "NO_COLOR": "1", "ANSIBLE_LOCALHOST_WARNING": "0",
+            "ANSIBLE_HOME": str(home), "ANSIBLE_REMOTE_TMP": str(home / "remote"), "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default",
+            "ANSIBLE_PIPELINING": "1", "NO_COLOR": "1", "ANSIBLE_LOCALHOST_WARNING": "0",
         }  # fmt: skip
         done = subprocess.run(
             [command, "-i", str(inventory), "servos.ops.pika", "-vv", "--diff", *argv], env=environment, stdout=subprocess.PIPE,
