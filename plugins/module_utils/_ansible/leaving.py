@@ -37,7 +37,7 @@ def run_guarded(module: AnsibleModule, work: t.Callable[[], Result], *, mask: t.
         mask()
         facts = dict(error.facts)
         _warn(module, facts)
-        module.fail_json(msg=str(error), error=type(error).__name__, **facts)
+        module.fail_json(**_printable(module, dict(facts, msg=str(error), error=type(error).__name__)))
         return
     except Exception as error:  # a fault of ours: its text may quote what it stumbled over, so only its place is shown
         where = str(error) if isinstance(error, DetachedError) else without_message(sys.exc_info())
@@ -52,12 +52,27 @@ def run_guarded(module: AnsibleModule, work: t.Callable[[], Result], *, mask: t.
     _warn(module, result)
     if before is not None or after is not None:
         result["diff"] = {"before": _lines(before or {}), "after": _lines(after or {})}
-    module.exit_json(**result)
+    module.exit_json(**_printable(module, result))
 
 
 def _warn(module: AnsibleModule, facts: Result) -> None:
     for text in facts.pop("_warnings", ()):
-        module.warn(without_masked(module, text))
+        module.warn(_printable(module, without_masked(module, text)))
+
+
+def _printable(module: AnsibleModule, value: t.Any) -> t.Any:
+    """Return the same with texts that UTF-8 can carry. Names of files need not be such, and Ansible takes no result that has another."""
+    if isinstance(value, dict):
+        return {_printable(module, name): _printable(module, entry) for name, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_printable(module, entry) for entry in value]
+    if not isinstance(value, str):
+        return value
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:  # masked before it is changed, since it would not be known again
+        return str(without_masked(module, value)).encode("utf-8", "backslashreplace").decode("utf-8")
+    return value
 
 
 def run_command(module: AnsibleModule, argv: list[str], environment: t.Mapping[str, str] | None = None) -> tuple[int, str, str]:

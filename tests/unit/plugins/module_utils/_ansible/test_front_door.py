@@ -240,3 +240,20 @@ def test_a_warning_is_masked_too(module, fails):
 
     leave(module, work)
     assert module.warnings == ["before ******** after, and ********", "********"]
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["exit", "fail"])
+def test_a_name_that_is_no_utf8_leaves_as_text_and_a_secret_in_it_masked(module, fails):
+    name = "/tmp/\udcff{{ 7 * 7 }} " + ACTIVE
+    module.no_log_values.add(ACTIVE)
+
+    def work(installation):
+        if fails:
+            raise ApiError(name, places=[name])
+        return {"places": [{name: (name, 1, None)}], "_warnings": [name]}
+
+    left, result, unused = leave(module, work)
+    shown = "/tmp/\\udcff{{ 7 * 7 }} ********"
+    assert left == ("fail" if fails else "exit")
+    assert result["places"] == ([shown] if fails else [{shown: [shown, 1, None]}])
+    assert (result.get("msg"), module.warnings) == ((shown, []) if fails else (None, [shown]))
