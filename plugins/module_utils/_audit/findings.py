@@ -73,7 +73,7 @@ class Ledger:
 
     def found(self, kind: str, subject: str, evidence: str, *, severity: str | None = None) -> None:
         """Enter a finding; C(severity) where this one is more or less severe than its kind."""
-        known = KINDS[kind]
+        known, subject, evidence = KINDS[kind], _in_one_line(subject), _in_one_line(evidence)
         self.findings.append({
             "id": kind, "severity": severity or known.severity, "subject": subject, "evidence": evidence, "mend": known.mend,
             "role": known.role,
@@ -91,7 +91,7 @@ class Ledger:
     def _check(self, kind: str, subject: str, outcome: str, reason: str) -> None:
         if kind not in KINDS:
             raise KeyError(kind)
-        self.checks.append({"id": kind, "subject": subject, "outcome": outcome, "reason": reason})
+        self.checks.append({"id": kind, "subject": _in_one_line(subject), "outcome": outcome, "reason": _in_one_line(reason)})
 
     def held(self, kind: str, subject: str, evidence: str | None, *, severity: str | None = None) -> None:
         """Enter a finding where there is evidence, and a check that was passed where there is none."""
@@ -99,6 +99,11 @@ class Ledger:
             self.found(kind, subject, evidence, severity=severity)
         else:
             self.passed(kind, subject)
+
+
+def _in_one_line(text: str) -> str:
+    """Escape what a terminal would act on or not show: users name files, and findings are printed."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)
 
 
 __all__ = ("CRITICAL", "HIGH", "KINDS", "LOW", "MEDIUM", "Kind", "Ledger")

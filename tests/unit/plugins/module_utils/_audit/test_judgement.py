@@ -114,6 +114,15 @@ def test_certificates(days, problem, severity):
     assert ids(ledger).get("api_certificate") == severity
 
 
+def test_a_file_that_is_called_to_fool_a_terminal_is_shown_escaped():
+    ledger = findings.Ledger()
+    ledger.found("key_in_file", "/tmp/a\x1b[2J\n\u202eb \udcff \u00e9", "it\tstands there")
+    ledger.skipped("key_in_file", "/tmp/\x07", "\x9b2J")
+    texts = [(entry["subject"], entry.get("evidence", entry.get("reason"))) for entry in (*ledger.findings, *ledger.checks)]
+    shown = ("/tmp/a\\x1b[2J\\n\\u202eb \\udcff \u00e9", "it\\tstands there")
+    assert texts == [shown, shown, ("/tmp/\\x07", "\\x9b2J")]
+
+
 def test_a_kind_that_is_not_in_the_table_is_a_fault_of_ours():
     with pytest.raises(KeyError):
         findings.Ledger().passed("no_such_kind", "x")
