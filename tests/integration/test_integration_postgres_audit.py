@@ -74,6 +74,13 @@ def test_a_rule_that_admits_too_much(site: PostgresSite, cluster: Cluster, rules
     assert (outcome, words in reason) == ("failed", True), reason
 
 
+def test_rules_that_the_server_cannot_read_are_not_taken_for_those_in_force(site: PostgresSite, cluster: Cluster, rules: Any) -> None:
+    grant(cluster, site)
+    rules("host all nobody 10.1.2.3/32 no-such-method")
+    outcome, reason = audited(site)["could_not_look"]
+    assert (outcome, "cannot read line 1 of pg_hba.conf" in reason) == ("failed", True), reason
+
+
 def test_rules_for_named_hosts_are_sound(site: PostgresSite, cluster: Cluster, rules: Any) -> None:
     grant(cluster, site)
     rules("host all nobody 10.1.2.3/32 scram-sha-256")

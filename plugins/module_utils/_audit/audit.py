@@ -209,6 +209,8 @@ def _database(ledger: Ledger, installation: Installation) -> None:
             ledger.skipped("database_hba_trust", address.name, f"{reach.unseen}; {grants} to it")
         else:
             judge_rules(ledger, address.name, [HbaRule(*rule) for rule in reach.rules])
+            for line in reach.unread_lines:
+                ledger.found("could_not_look", address.name, f"it cannot read line {line} of pg_hba.conf, and goes on with older rules")
     elif url.startswith(("sqlite:", "json:", "file:", "/")):
         for path in (path_of(url) + suffix for suffix in _OF_A_DATABASE):
             if path == path_of(url) or os.path.exists(path):

@@ -20,9 +20,14 @@ from .findings import Ledger
 
 _MOST_NAMED = 10
 _SECRET_NAME = re.compile(
-    r"(.*_)?(PASSWORDS?|PASSWD|PASSPHRASE|PWD|SECRETS?|TOKENS?|CREDENTIALS?|(API|MASTER|PRIVATE|SECRET|ACCESS|ENCRYPTION|SIGNING)_?KEYS?|KEYS?)"
+    r".*(PASSWORDS?|PASSWD|PASSPHRASE|SECRETS?|TOKENS?|CREDENTIALS?|(API|MASTER|PRIVATE|SECRET|ACCESS|ENCRYPTION|SIGNING)_?KEYS?)"
+    r"|(.*_)?(PWD|PASS|PAT|AUTH|KEYS?|SECRET_KEY_BASE|(PASSWORD|SECRET|TOKEN)_(VALUE|STRING|BASE64|B64))"
 )
-_NO_SECRET_NAME = re.compile(r"PWD|OLDPWD|(.*_)?(PUBLIC|GPG|PGP|SSH_HOST|CACHE|SORT|PRIMARY|FOREIGN)_KEYS?")
+_NO_SECRET_NAME = re.compile(
+    r"PWD|OLDPWD|(.*_)?(PUBLIC|GPG|PGP|SSH_HOST|CACHE|SORT|PRIMARY|FOREIGN)_KEYS?|(.*_)?(MAX|MIN|NUM|STOP|EOS|PAD)_(.*_)?TOKENS?"
+)
+_PASSWORD = re.compile(r"PASS|PWD")  # which may be a number
+_NO_SECRET = re.compile(r"true|false|yes|no|on|off|none|null|[0-9]{1,6}", re.IGNORECASE)
 _PASSWORD_IN_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#\s]*:[^/?#\s@]+@")
 
 
@@ -70,6 +75,7 @@ def _is_secret(line: str, given: t.Container[str]) -> bool:
     if not value:
         return False
     by_name = _SECRET_NAME.fullmatch(name.upper()) and not _NO_SECRET_NAME.fullmatch(name.upper())
+    by_name = by_name and not (_NO_SECRET.fullmatch(value) and not _PASSWORD.search(name.upper()))
     return bool(name in given or by_name or _PASSWORD_IN_URL.match(value))
 
 

@@ -17,7 +17,10 @@ import typing as t
 from .._system.addresses import is_loopback
 from .findings import CRITICAL, HIGH, MEDIUM, Ledger
 
-_WEAK = {"trust": "lets everybody in without a password", "password": "takes the password in clear"}
+_WEAK = {"trust": "lets everybody in without a password", "ident": "believes what the other host says of its user"}
+# The client sends the password itself, which is as good as the connection.
+_IN_CLEAR = dict.fromkeys(("password", "ldap", "pam", "radius", "bsd"), "takes the password in clear")
+_ENCRYPTED = ("hostssl", "hostgssenc")
 _WIDE_BITS = 16
 _MOST_NAMED = 5
 
@@ -40,18 +43,21 @@ def judge_listening(ledger: Ledger, name: str, addresses: str) -> None:
 
 
 def judge_rules(ledger: Ledger, name: str, rules: t.Iterable[HbaRule]) -> None:
-    """Judge who may log in from where, and how; local sockets are the host's own affair."""
+    """Judge who may log in from where, and how; by a socket every user of the host comes, and the kernel says who it is."""
     trusting, wide = [], []
     for rule in rules:
-        if rule.kind == "local" or _is_own(rule.address) or rule.method == "reject":
-            if rule.kind != "local" and rule.method == "trust":
-                trusting.append(f"line {rule.line} {_WEAK['trust']} from this host")
+        if rule.method == "reject":
             continue
-        if rule.method in _WEAK and not (rule.method == "password" and rule.kind == "hostssl"):
-            trusting.append(f"line {rule.line} {_WEAK[rule.method]} from {rule.address}")
+        if rule.kind == "local" or (_is_own(rule.address) and not is_wide(rule.address, rule.netmask)):
+            if rule.method == "trust":
+                trusting.append(f"line {rule.line} {_WEAK['trust']} from this host{' (socket)' if rule.kind == 'local' else ''}")
+            continue
+        weak = _WEAK.get(rule.method) or (_IN_CLEAR.get(rule.method) if rule.kind not in _ENCRYPTED else None)
+        if weak:
+            trusting.append(f"line {rule.line} {weak} from {_from(rule)}")
         elif is_wide(rule.address, rule.netmask):
-            how = "" if rule.kind == "hostssl" else ", without TLS"
-            wide.append(f"line {rule.line} admits {rule.address}{how}")
+            how = "" if rule.kind in _ENCRYPTED else ", without TLS"
+            wide.append(f"line {rule.line} admits {_from(rule)}{how}")
     ledger.held("database_hba_trust", name, "; ".join(trusting[:_MOST_NAMED]) or None, severity=CRITICAL)
     ledger.held("database_hba_wide", name, "; ".join(wide[:_MOST_NAMED]) or None, severity=MEDIUM)
 
@@ -66,6 +72,11 @@ def judge_certificate(ledger: Ledger, name: str, *, days_left: float | None, pro
         ledger.passed("api_certificate", name)
 
 
+def _from(rule: HbaRule) -> str:
+    """Name where a rule lets in from, with the mask where that is not what the address makes one think."""
+    return f"{rule.address} ({rule.netmask})" if _is_own(rule.address) else rule.address
+
+
 def _is_own(address: str) -> bool:
     """Tell whether an address, as PostgreSQL is configured with it, is the server's own host: a socket's path and no address are."""
     return address in ("", "samehost") or address.startswith("/") or is_loopback(address)
@@ -73,7 +84,7 @@ def _is_own(address: str) -> bool:
 
 def is_wide(address: str, netmask: str) -> bool:
     """Tell whether a rule admits more hosts than one could name: a name or a small network is none."""
-    if address in ("all", "*"):
+    if address in ("all", "*") or address.startswith("."):  # a name that begins with a dot is all below it
         return True
     try:
         host = ipaddress.ip_address(address)

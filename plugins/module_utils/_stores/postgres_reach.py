@@ -19,16 +19,22 @@ from .._errors import StoreError
 from .postgres_connection import connect, translated
 from .postgres_url import Address
 
+# As long as a line cannot be read the server goes on with the rules that it had, and these are not to be seen.
+_UNREAD = "SELECT line_number FROM pg_hba_file_rules WHERE error IS NOT NULL ORDER BY line_number LIMIT 5"
 _RULES = """SELECT line_number, type, coalesce(address, ''), coalesce(netmask, ''), auth_method FROM pg_hba_file_rules
 WHERE error IS NULL ORDER BY line_number"""
 
 
 class Reach(t.NamedTuple):
-    """C(listens) is the server's setting; C(rules) are (line, type, address, netmask, method), or C(unseen) says why not."""
+    """C(listens) is the server's setting; C(rules) are (line, type, address, netmask, method), or C(unseen) says why not.
+
+    C(unread_lines) are those that the server cannot read itself.
+    """
 
     listens: str
     rules: list[tuple[t.Any, ...]]
     unseen: str
+    unread_lines: tuple[int, ...] = ()
 
 
 def reach_of(address: Address, password_path: str | None) -> Reach:
@@ -43,9 +49,10 @@ def reach_of(address: Address, password_path: str | None) -> Reach:
         try:
             with translated(address):
                 rules = connection.execute(_RULES).fetchall()
+                unread = tuple(line for (line,) in connection.execute(_UNREAD).fetchall())
         except StoreError:
             return Reach(listens, [], "this role may not read pg_hba_file_rules")
-    return Reach(listens, rules, "")
+    return Reach(listens, rules, "", unread)
 
 
 __all__ = ("Reach", "reach_of")

@@ -81,7 +81,16 @@ def test_where_a_server_listens(listens, is_bad):
 
 
 RULES = {
-    "a socket": (("local", "", "", "trust"), {}),
+    "a socket": (("local", "", "", "peer"), {}),
+    "a socket, rejected": (("local", "", "", "reject"), {}),
+    "a socket, trusted": (("local", "", "", "trust"), {"database_hba_trust": "critical"}),
+    "this host's address, and all others": (("host", "127.0.0.1", "0.0.0.0", "scram-sha-256"), {"database_hba_wide": "medium"}),
+    "all others, trusted": (("host", "::1", "::", "trust"), {"database_hba_trust": "critical"}),
+    "another host's word": (("hostssl", "10.0.0.5", "255.255.255.255", "ident"), {"database_hba_trust": "critical"}),
+    "a directory's password in clear": (("host", "10.0.0.5", "255.255.255.255", "ldap"), {"database_hba_trust": "critical"}),
+    "a directory's password over TLS": (("hostssl", "10.0.0.5", "255.255.255.255", "ldap"), {}),
+    "password over GSS": (("hostgssenc", "10.0.0.5", "255.255.255.255", "password"), {}),
+    "all names below one": (("hostssl", ".example", "", "scram-sha-256"), {"database_hba_wide": "medium"}),
     "this host": (("host", "127.0.0.1", "255.255.255.255", "scram-sha-256"), {}),
     "this host, trusted": (("host", "127.0.0.1", "255.255.255.255", "trust"), {"database_hba_trust": "critical"}),
     "a host": (("hostssl", "10.0.0.5", "255.255.255.255", "scram-sha-256"), {}),
