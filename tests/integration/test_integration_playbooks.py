@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
-from installations import OLD, Servos, assert_same, b64, seal
+import json
+
+import pytest
+from installations import OLD, Servos, assert_same, b64, seal, write
 from playbook_runs import play
 
 
@@ -50,3 +53,29 @@ def test_a_probe_that_reads_wrongly_fails_the_play_and_keeps_the_previous_key(se
     assert (servos.state_dir / "previous.key").read_text() == b64(OLD)
     assert play(servos, "retire", servos_probes=[probe]).code == 2
     assert (servos.state_dir / "previous.key").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "argv", "said"),
+    [
+        ("rotate", ("--limit", "elsewhere", "--check"), "servos_control matches no host that --limit elsewhere leaves of the inventory"),
+        ("retire", ("-e", '{"servos_hosts": ["nobody", "none"]}'), "nobody:none matches no host of the inventory"),
+        ("audit", ("--limit", "elsewhere"), "servos_control:servos_nodes matches no host that"),
+        ("hostkeys", ("--limit", "elsewhere"), "servos_nodes:servos_control matches no host that"),
+        ("alert", ("--limit", "elsewhere", "-e", "servos_alert_kind=told"), "localhost matches no host that"),
+    ],
+    ids=["by a limit", "by names", "several groups", "pins", "the controller"],
+)
+def test_a_run_that_reaches_nobody_is_no_success(servos: Servos, name: str, argv: tuple[str, ...], said: str) -> None:
+    elsewhere = write(servos.scratch / "elsewhere.json", json.dumps({"others": {"hosts": {"elsewhere": {"ansible_host": "192.0.2.1"}}}}))
+    before = servos.snapshot()
+    done = play(servos, name, "-i", str(elsewhere), *argv)
+    assert (done.code, said in done.text) == (2, True), done.text
+    assert_same(before, servos.snapshot())
+
+
+def test_who_is_reached_by_a_limit_is_counted_for_what_was_done_alone(servos: Servos) -> None:
+    elsewhere = write(servos.scratch / "elsewhere.json", json.dumps({"others": {"hosts": {"elsewhere": {"ansible_host": "192.0.2.1"}}}}))
+    done = play(servos, "rotate", "-i", str(elsewhere), "-e", "servos_rotation_id=one", "--check")
+    assert done.code == 0, done.text
+    assert "elsewhere" not in done.text.partition("PLAY RECAP")[2]

@@ -137,7 +137,7 @@ def words_in(text: str) -> str:
 
 
 def messages_of_roles() -> t.Iterator[Message]:
-    """Yield what the tasks of roles say when they fail."""
+    """Yield what the tasks of roles, and of the play before them, say when they fail."""
 
     def tasks(content: t.Any) -> t.Iterator[t.Dict[str, t.Any]]:
         for task in content or []:
@@ -145,12 +145,18 @@ def messages_of_roles() -> t.Iterator[Message]:
             for part in ("block", "rescue", "always"):
                 yield from tasks(task.get(part))
 
+    def said_in(content: t.Any, where: str) -> t.Iterator[Message]:
+        for task in tasks(content):
+            said = task.get("ansible.builtin.assert", {}).get("fail_msg") or task.get("ansible.builtin.fail", {}).get("msg")
+            if said and is_told_apart(words_in(said)):
+                yield Message(OF_A_ROLE, words_in(said), f"{where}: {task['name']}")
+
     for role in ROLES:
         for path in sorted((ROOT / "roles" / role / "tasks").glob("*.yml")):
-            for task in tasks(yaml.safe_load(path.read_text(encoding="utf-8"))):
-                said = task.get("ansible.builtin.assert", {}).get("fail_msg") or task.get("ansible.builtin.fail", {}).get("msg")
-                if said and is_told_apart(words_in(said)):
-                    yield Message(OF_A_ROLE, words_in(said), f"roles/{role}/{path.name}: {task['name']}")
+            yield from said_in(yaml.safe_load(path.read_text(encoding="utf-8")), f"roles/{role}/{path.name}")
+    # The play that all playbooks begin with.
+    for play in yaml.safe_load((ROOT / "playbooks" / "plays" / "reached.yml").read_text(encoding="utf-8")):
+        yield from said_in(play["tasks"], "playbooks/plays/reached.yml")
 
 
 def variables_of_roles() -> t.Iterator[Message]:
