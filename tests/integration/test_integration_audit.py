@@ -12,6 +12,7 @@ import shutil
 import sqlite3
 import struct
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -411,7 +412,8 @@ def test_the_playbook_reports_and_fails_on_what_is_severe(servos: Servos, public
 
 
 def test_an_inventory_without_control_hosts_passes_no_audit(tmp_path: Path) -> None:
-    (tmp_path / "inventory.json").write_text('{"servos_nodes": {"hosts": {"node1": {"ansible_connection": "local"}}}}')
+    node = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    (tmp_path / "inventory.json").write_text(json.dumps({"servos_nodes": {"hosts": {"node1": node}}}))
     done = subprocess.run(
         ["ansible-playbook", "-i", str(tmp_path / "inventory.json"), "servos.ops.audit"],
         capture_output=True, text=True, timeout=120, check=False, env=os.environ | {"ANSIBLE_HOME": str(tmp_path)},
