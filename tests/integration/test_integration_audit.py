@@ -398,6 +398,8 @@ def test_the_playbook_reports_and_fails_on_what_is_severe(servos: Servos, public
     assert bad.code == 2
     assert "every user of the host may read it (mode 0644)" in bad.text
     assert play(servos, "audit", **told, servos_audit_fail_on="none").code == 0
+    misspelt = play(servos, "audit", **told, servos_audit_fail_on="hgih")
+    assert (misspelt.code, "servos_audit_fail_on is hgih; say critical, high" in misspelt.text) == (2, True), misspelt.text
     servos.env_file.chmod(0o600)
     (servos.folder / "setup").write_text("3f9c2b7e-51aa-4c0d-9e66-0d5b1a7c8e42")
     lying = play(servos, "audit", **told)
