@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import contextlib
 import hashlib
 import hmac
 import json
@@ -25,6 +27,7 @@ import yaml
 from eda_receivers import Busy, Running, Sender, load_source, new_secret
 from servers import write
 
+Connections = runpy.run_path(str(SOURCE.parents[2] / "receiver" / "connections.py"))["Connections"]
 CHECKOUT = Path(__file__).resolve().parents[2]
 LEAKED = {"kind": "key_leaked"}
 
@@ -346,6 +349,50 @@ def test_who_sends_no_body_is_not_waited_for(make: Callable[..., Running]) -> No
         slow.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{")
         assert running.sender.send(LEAKED)[0] == 202
     running.wait_for_events(1)
+
+
+def is_ended(connection: socket.socket) -> bool:
+    try:
+        return connection.recv(1) == b""
+    except ConnectionError:
+        return True
+
+
+def test_who_holds_many_connections_and_says_little_keeps_nobody_out(make: Callable[..., Running]) -> None:
+    """Of more than a hundred the oldest has to go."""
+    running = make().start()
+    with contextlib.ExitStack() as stack:
+        held = [stack.enter_context(socket.create_connection(("127.0.0.1", running.port), timeout=20)) for unused in range(130)]
+        for one in held:
+            with contextlib.suppress(OSError):
+                one.sendall(b"POST / HTTP/1.1\r\n")
+        assert running.sender.send(LEAKED)[0] == 202
+        assert is_ended(held[0])
+        held[-1].setblocking(False)
+        with pytest.raises(BlockingIOError):
+            held[-1].recv(1)
+    running.wait_for_events(1)
+
+
+def test_a_connection_ends_after_its_time_whatever_is_said_on_it() -> None:
+    class Silent(asyncio.Protocol):
+        ended = False
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self.ended = True
+
+    async def hold() -> bool:
+        held, inner = Connections(most=5, longest_s=0.2), Silent()
+        server = await asyncio.get_running_loop().create_server(lambda: held.watched(inner), "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writer.write(b"POST")
+        with contextlib.suppress(ConnectionError):
+            await asyncio.wait_for(reader.read(), 20)
+        writer.close()
+        server.close()
+        return inner.ended
+
+    assert asyncio.run(hold())
 
 
 def test_each_option_is_documented_as_it_is() -> None:

@@ -158,6 +158,7 @@ def _part(*path: str) -> t.Any:
     return module
 
 
+connections = _part("extensions", "eda", "receiver", "connections")
 events = _part("extensions", "eda", "receiver", "events")
 receipts = _part("extensions", "eda", "receiver", "receipts")
 secret_file = _part("extensions", "eda", "receiver", "secret_file")
@@ -165,6 +166,9 @@ webhooks = _part("plugins", "plugin_utils", "_webhooks")
 
 SCHEMES = ("standard", "gitlab", "github", "hex", "base64")
 _PATIENCE_S = 20
+_LONGEST_S = 60  # a connection, with all that comes on it
+_MOST_CONNECTIONS = 100
+_HANDSHAKE_S = 10
 _REQUIRED: t.Any = object()
 _OPTIONS: dict[str, tuple[t.Any, t.Any]] = {
     "host": (str, "127.0.0.1"),
@@ -352,10 +356,17 @@ async def main(queue: Queue, args: dict[str, t.Any], *, clock: t.Callable[[], fl
     app.router.add_post(options["path"], receiver.answer)
     # The signature is of the bytes as they came, so nothing is unpacked.
     runner = web.AppRunner(app, auto_decompress=False, access_log=None)
+    server: asyncio.AbstractServer | None = None
     try:
         await runner.setup()
-        await web.TCPSite(runner, options["host"], options["port"], ssl_context=context).start()
+        held = connections.Connections(most=_MOST_CONNECTIONS, longest_s=_LONGEST_S)
+        server = await asyncio.get_running_loop().create_server(
+            lambda: held.watched(runner.server()), options["host"], options["port"], ssl=context,
+            ssl_handshake_timeout=_HANDSHAKE_S if context else None,
+        )  # fmt: skip
         await receiver.pass_on()
     finally:
+        if server is not None:
+            server.close()
         await runner.cleanup()
         receiver.receipts.close()
