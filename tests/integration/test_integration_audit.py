@@ -309,13 +309,20 @@ def test_what_is_wrong_and_easily_passed_over_is_found(servos: Servos, public: P
     }
 
 
-def test_a_forgotten_process_where_no_service_is_described(servos: Servos, public: Path) -> None:
+def test_a_forgotten_process_and_one_that_tells_the_key_where_no_service_is_described(servos: Servos, public: Path) -> None:
     rotated(servos)
-    with subprocess.Popen(["sleep", "60"], env={servos.env_var: servos.old_text}) as left:
+    telling = [sys.executable, "-c", "import time; time.sleep(60)", f"--key={servos.env_text()}"]
+    with subprocess.Popen(["sleep", "60"], env={servos.env_var: servos.old_text}) as left, subprocess.Popen(telling) as told:
         wait_until(lambda: Path(f"/proc/{left.pid}/comm").read_text() == "sleep\n")
-        outcome = found(audited(servos, public, service_manager="none"))
+        wait_until(lambda: b"--key=" in Path(f"/proc/{told.pid}/cmdline").read_bytes())
+        outcome = audited(servos, public, service_manager="none")
         left.kill()
-    assert outcome.get("process_forgotten") == "medium"
+        told.kill()
+    assert found(outcome).get("process_forgotten") == "medium"
+    assert found(outcome).get("key_in_arguments") == "critical"
+    (subject,) = [one["subject"] for one in outcome["findings"] if one["id"] == "key_in_arguments"]
+    assert subject.startswith(f"process {told.pid} (")
+    assert leaks(outcome.printed, servos.secrets()) == []
 
 
 def test_a_doubtful_key(provara: Provara, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from .._stores.urls import path_of
 from .._system.addresses import is_loopback
 from .._system.exposure import has_access_list, names_in, rights_of, search_readable, way_to
 from .._system.process_rights import owners_of
+from .._system.processes import command_lines, name_of
 from .containers import judge_containers, judge_secrets_dir
 from .findings import Ledger
 from .keys_and_data import judge_backups, judge_data, judge_keys
@@ -42,7 +43,7 @@ _MOST_NAMED = 5
 _OF_THE_OBSERVATION = (
     "key_doubtful", "key_old", "previous_key_kept", "process_key_differs", "process_forgotten", "values_foreign", "values_elsewhere",
     "rotation_unfinished", "values_undeclared", "canary_missing", "backup_missing", "backup_unreadable", "backup_expired", "backup_mode",
-    "leftover_file", "key_in_file", "key_in_inspect", "secret_in_inspect",
+    "leftover_file", "key_in_arguments", "key_in_file", "key_in_inspect", "secret_in_inspect",
 )  # fmt: skip
 
 
@@ -101,6 +102,7 @@ def audit(installation: Installation, wanted: Wanted, *, run: Runner, now: datet
             ("data", lambda: _data(ledger, installation, known)),
             ("backups", lambda: _backups(ledger, facts, installation, known, wanted, trusted, now)),
             ("containers", lambda: judge_containers(ledger, run, wanted.engines, keys=_needles(known), timeout_s=wanted.timeout_s)),
+            ("arguments of processes", lambda: _arguments(ledger, known)),
             ("search", lambda: _search(ledger, installation, known, wanted)),
         ]
     for name, look in looks:
@@ -264,6 +266,18 @@ def _search(ledger: Ledger, installation: Installation, seen: Observation, wante
         ledger.passed("key_in_file", ", ".join(wanted.search))
     for text in [*result.left_out, *(f"{name} is a text that is too short to be told from other words" for name in short)]:
         ledger.skipped("key_in_file", "files that others may read", text)
+
+
+def _arguments(ledger: Ledger, seen: Observation) -> None:
+    needles, found = _needles(seen), False
+    for pid, words in sorted(command_lines().items()):
+        names = [name for name, forms in needles.items() if any(form in words for form in forms)]
+        if names:
+            found = True
+            evidence = f"every user of the host may read its arguments, and {', '.join(names)} stands in them"
+            ledger.found("key_in_arguments", f"process {pid} ({name_of(pid)})", evidence)
+    if not found:
+        ledger.passed("key_in_arguments", "all processes")
 
 
 def _needles(seen: Observation) -> dict[str, list[bytes]]:

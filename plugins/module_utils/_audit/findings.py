@@ -41,6 +41,9 @@ KINDS: dict[str, Kind] = {
     "host_keys": Kind(HIGH, "verify the host's key and pin it", "servos.ops.hostkey_pin"),
     "key_age_unknown": Kind(LOW, "run servos.ops.rotate once; it starts the clock", "servos.ops.key_rotate"),
     "key_doubtful": Kind(MEDIUM, "rotate to a generated key of 32 bytes", "servos.ops.key_rotate"),
+    "key_in_arguments": Kind(
+        CRITICAL, "let the program read the key from its environment or a file, and rotate: it counts as known", "servos.ops.key_rotate"
+    ),
     "key_in_file": Kind(CRITICAL, "remove the key from the file, and rotate: it counts as known", "servos.ops.key_rotate"),
     "key_old": Kind(MEDIUM, "rotate", "servos.ops.key_rotate"),
     "key_in_inspect": Kind(
