@@ -150,10 +150,12 @@ backups:
 
 import datetime
 import typing as t
+import urllib.parse
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.servos.ops.plugins.module_utils._ansible.front_door import run_module
 from ansible_collections.servos.ops.plugins.module_utils._ansible.leaving import engine_runner
+from ansible_collections.servos.ops.plugins.module_utils._ansible.masking import mask_texts
 from ansible_collections.servos.ops.plugins.module_utils._ansible.options import installation_options, service_options
 from ansible_collections.servos.ops.plugins.module_utils._audit.audit import Wanted, audit, audit_node
 from ansible_collections.servos.ops.plugins.module_utils._system.process_rights import gid_of, uid_of
@@ -185,6 +187,8 @@ def main() -> None:
         supports_check_mode=True,
     )
     given = module.params
+    # The arguments of a module are printed at -vvv.
+    mask_texts(module, _secrets_of(given["api_url"] or ""))
 
     def work(installation: Installation) -> dict[str, t.Any]:
         user = given["service_user"]
@@ -201,6 +205,15 @@ def main() -> None:
         return dict(facts, changed=False, findings=ledger.findings, checks=ledger.checks)
 
     run_module(module, work)
+
+
+def _secrets_of(url: str) -> list[str]:
+    """Return what of a URL may be secret: a password, and what stands behind the path."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        return [text for text in (parts.password, parts.query) if text]
+    except ValueError:
+        return []
 
 
 def _known(look: t.Callable[[str], int | None], name: str | None) -> frozenset[int]:

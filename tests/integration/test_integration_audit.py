@@ -358,6 +358,7 @@ def test_a_url_is_shown_without_what_could_be_secret_in_it(servos: Servos, publi
     outcome = audited(servos, public, api_url="http://admin:hunter2hunter2@servos.example/path?token=hunter3hunter3")
     assert "http://servos.example" in [finding["subject"] for finding in outcome["findings"]]
     assert [word for word in ("hunter2", "hunter3", "/path") if word in json.dumps(outcome["findings"] + outcome["checks"])] == []
+    assert [word for word in ("hunter2", "hunter3") if word in outcome.printed] == []
     assert "api_plain_http" not in found(audited(servos, public, api_url="http://[::1]:8080"))
 
 
