@@ -84,10 +84,13 @@ def test_who_is_reached_by_a_limit_is_counted_for_what_was_done_alone(servos: Se
 
 @pytest.mark.parametrize(
     ("variables", "said"),
-    [({"servos_probes": []}, "Set servos_probes"), ({"servos_health_url": "http://127.0.0.1:9/"}, "http://127.0.0.1:9/ does not answer 200")],
+    [
+        ({"servos_probes": []}, "Set servos_probes"),
+        ({"servos_health_url": "http://127.0.0.1:9/"}, "http://127.0.0.1:9/ does not answer 200"),
+    ],
     ids=["nothing to prove it by", "a service that is not well"],
 )
-def test_what_would_stop_the_rotation_stops_the_rehearsal_with_the_same_message(servos: Servos, variables: dict[str, Any], said: str) -> None:
+def test_what_would_stop_the_rotation_stops_the_rehearsal_too(servos: Servos, variables: dict[str, Any], said: str) -> None:
     for step in (("rotate", "-e", "servos_rotation_id=one"), ("rehearse",)):
         done = play(servos, *step, **variables)
         assert (done.code, said in done.text) == (2, True), done.text
