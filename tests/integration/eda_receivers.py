@@ -46,9 +46,9 @@ def new_secret() -> str:
     return "whsec_" + base64.b64encode(os.urandom(32)).decode()
 
 
-def load_source() -> dict[str, Any]:
+def load_source(path: Path = SOURCE) -> dict[str, Any]:
     """Return what stands in the source. Not by runpy, for which Ansible's finder makes a folder of any path in an installed collection."""
-    spec = importlib.util.spec_from_file_location("signed_webhook", SOURCE)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

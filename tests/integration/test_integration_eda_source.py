@@ -24,10 +24,10 @@ from typing import Any
 
 import pytest
 import yaml
-from eda_receivers import Busy, Running, Sender, load_source, new_secret
+from eda_receivers import SOURCE, Busy, Running, Sender, load_source, new_secret
 from servers import write
 
-Connections = runpy.run_path(str(SOURCE.parents[2] / "receiver" / "connections.py"))["Connections"]
+Connections = load_source(SOURCE.parents[2] / "receiver/connections.py")["Connections"]
 CHECKOUT = Path(__file__).resolve().parents[2]
 LEAKED = {"kind": "key_leaked"}
 
