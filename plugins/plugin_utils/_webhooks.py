@@ -141,7 +141,7 @@ def _standard(body: bytes, given: t.Mapping[str, t.Any], keys: t.Sequence[bytes]
         return Verdict(False, "the signature is malformed, or of a wrong length")
     message = _standard_message(message_id, sent_at, body)
     found = _matched(sent, [_digest(key, message) for key in keys])
-    if found.accepted and abs(now - int(sent_at)) > tolerance_s:
+    if found.accepted and not abs(now - int(sent_at)) <= tolerance_s:  # what is no number lets nobody in
         when = "too long ago" if now > int(sent_at) else "in the future"
         return Verdict(False, f"the webhook was sent {when} ({sent_at}, now {now:.0f})")
     return found

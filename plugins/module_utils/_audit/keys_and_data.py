@@ -16,6 +16,7 @@ from .._rotation.observe import Observation
 from .findings import LOW, MEDIUM, Ledger
 
 _MOST_NAMED = 5
+_CLOCK_DAYS = 1  # by so much clocks may differ
 _SETTLED = ("settled", "activated")
 
 
@@ -24,7 +25,9 @@ def judge_keys(ledger: Ledger, seen: Observation, *, where: str, age_days: float
     sight, active = seen.sight, seen.keys.active
     if active is not None:
         ledger.held("key_doubtful", where, "; ".join(f"the key {active.fingerprint} {doubt}" for doubt in doubts_about(active)) or None)
-    if age_days is None:
+    if age_days is not None and age_days < -_CLOCK_DAYS:
+        ledger.found("key_age_unknown", where, f"{sight.env} is noted to be in force from a time to come; was a clock set back?")
+    elif age_days is None:
         ledger.found("key_age_unknown", where, f"nothing says since when {sight.env} is in force")
     else:
         old = f"{sight.env} has been in force for {age_days:.0f} days, and may be for {max_age_days:g}" if age_days > max_age_days else None

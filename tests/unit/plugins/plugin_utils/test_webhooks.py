@@ -200,3 +200,8 @@ def test_bodies():
 def test_what_a_scheme_signs_has_to_be_given(message_id, timestamp):
     with pytest.raises(webhooks.WebhookError, match="signs an id without dots"):
         webhooks.signed(b"", SVIX_SECRET, scheme="standard", message_id=message_id, timestamp=timestamp)
+
+
+def test_a_tolerance_that_is_no_number_lets_nothing_in():
+    found = webhooks.verdict(SVIX_BODY, SVIX, [SVIX_SECRET], scheme="standard", now=SVIX_AT, tolerance_s=float("nan"))
+    assert found.accepted is False

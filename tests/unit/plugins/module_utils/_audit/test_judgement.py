@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from ansible_collections.servos.ops.plugins.module_utils._audit import findings, reach, rights
+from ansible_collections.servos.ops.plugins.module_utils._audit import findings, keys_and_data, reach, rights
 
 FOLDER = rights.Rights("/etc/servos", 0o040755, 0, 0)
 SERVICE = {"trusted_uids": {0, 900}, "trusted_gids": {0, 900}}
@@ -121,6 +122,38 @@ def test_certificates(days, problem, severity):
     ledger = findings.Ledger()
     reach.judge_certificate(ledger, "https://a", days_left=days, problem=problem, min_days=30)
     assert ids(ledger).get("api_certificate") == severity
+
+
+AGES = {
+    "new": (0.1, {}),
+    "old": (366, {"key_old": "medium"}),
+    "unknown": (None, {"key_age_unknown": "low"}),
+    "a clock that differs": (-0.5, {}),
+    "from a time to come": (-30, {"key_age_unknown": "low"}),
+}
+
+
+@pytest.mark.parametrize(("age", "expected"), AGES.values(), ids=AGES)
+def test_the_age_of_a_key(age, expected):
+    sight = SimpleNamespace(env="mk:0", process=None, previous=None, withdrawn=None)
+    seen = SimpleNamespace(
+        sight=sight, keys=SimpleNamespace(active=None), process_seen=False, process=None, holders=SimpleNamespace(unread=0), forgotten=list
+    )
+    ledger = findings.Ledger()
+    keys_and_data.judge_keys(ledger, seen, where="/e", age_days=age, max_age_days=365)
+    assert ids(ledger) == expected
+
+
+def test_processes_that_are_not_ours_to_look_at_are_not_passed():
+    sight = SimpleNamespace(env="mk:0", process=None, previous=None, withdrawn=None)
+    seen = SimpleNamespace(
+        sight=sight, keys=SimpleNamespace(active=None), process_seen=False, process=None, holders=SimpleNamespace(unread=7), forgotten=list
+    )
+    ledger = findings.Ledger()
+    keys_and_data.judge_keys(ledger, seen, where="/e", age_days=1, max_age_days=365)
+    assert [(one["outcome"], one["reason"]) for one in ledger.checks if one["id"] == "process_forgotten"] == [
+        ("skipped", "7 of them are not ours to look at")
+    ]
 
 
 def test_a_file_that_is_called_to_fool_a_terminal_is_shown_escaped():
