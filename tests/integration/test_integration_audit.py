@@ -457,6 +457,24 @@ def test_a_host_that_does_not_answer_is_a_finding_and_the_others_go_on(servos: S
     assert leaks(done.stdout + report.read_text(), servos.secrets()) == []
 
 
+def test_what_keeps_the_audit_from_looking_is_said(servos: Servos, tmp_path: Path) -> None:
+    rotated(servos)
+    inventory = inventory_of(
+        servos, servos_audit_search=[], servos_audit_engines=[], servos_known_hosts=str(tmp_path / "known_hosts"),
+        servos_setup_token_container="", servos_setup_token_file="",
+    )
+    inventory["servos_nodes"] = {"hosts": {"away": {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}}}
+    (tmp_path / "inventory.json").write_text(json.dumps(inventory))
+    (tmp_path / "without").mkdir()
+    (tmp_path / "without" / "paramiko.py").write_text("raise ImportError('a Python without it')")
+    done = subprocess.run(
+        ["ansible-playbook", "-i", str(tmp_path / "inventory.json"), "servos.ops.audit"], capture_output=True, text=True, timeout=120,
+        check=False, env=environment_of(servos, PYTHONPATH=str(tmp_path / "without")),
+    )
+    assert done.returncode == 2, done.stdout[-2000:] + done.stderr[-500:]
+    assert "localhost: it could not be looked at. Failed to import the required Python library (paramiko" in done.stdout
+
+
 def test_what_others_cannot_read_is_not_searched(servos: Servos, public: Path) -> None:
     rotated(servos)
     for name, mode in (("private", 0o600), ("folder", 0o700)):

@@ -252,6 +252,18 @@ def test_one_that_is_told_to_end_leaves_no_key_behind(tmp_path: Path, step: str)
         running.wait(timeout=10)
 
 
+def test_a_bare_runner_gets_what_the_audit_of_host_keys_needs(tmp_path: Path) -> None:
+    runner = tmp_path / "runner"
+    runner.mkdir()
+    note = f"#!/bin/bash\necho \"$@\" >> {tmp_path}/installed\n"
+    write(runner / "pip", note, 0o700)
+    write(runner / "ansible-galaxy", "#!/bin/bash\n", 0o700)
+    write(runner / "python3", f"#!/bin/bash\n/bin/mkdir -p .servos && /bin/ln -s {runner} .servos/bin\n", 0o700)
+    subprocess.run(["/bin/bash", EXAMPLES / "bin" / "install"], cwd=tmp_path, env={"PATH": str(runner)}, timeout=30, check=True)
+    told = (ROOT / "meta" / "ee-requirements.txt").read_text()
+    assert re.findall(r"^paramiko.*$", told, re.M)[0] in (tmp_path / "installed").read_text().split()
+
+
 def test_a_run_that_reaches_nobody_is_a_failure(repository: Repository) -> None:
     write(repository.folder / "inventory.yml", json.dumps({"servos_control": {"hosts": {}}}))
     ran = repository.run("ci/install && ci/servos-run audit", **repository.secrets())
