@@ -101,7 +101,7 @@ class Fleet:
         try:
             for line in started.stdout or ():
                 lines.append(line)
-                if line.startswith(("PLAY [", "PLAY RECAP")):
+                if line.startswith(("PLAY [Rotate", "PLAY RECAP")):
                     begun.append(time.monotonic())
             code = started.wait()
         finally:
