@@ -247,6 +247,15 @@ def state_of_somebody(servos: Servos) -> dict[str, Any]:
     return {}
 
 
+def state_below_somebodys_folder(servos: Servos) -> dict[str, Any]:
+    folder = servos.folder / "his"
+    (folder / "rotation").mkdir(parents=True)
+    shutil.copytree(servos.state_dir, folder / "rotation", dirs_exist_ok=True, copy_function=shutil.copy2)
+    (folder / "rotation").chmod(0o700)
+    os.chown(folder, 65534, 65534)
+    return {"state_dir": str(folder / "rotation")}
+
+
 def backup_without_note(servos: Servos) -> dict[str, Any]:
     copy = servos.backup_dir / "servos-20200101T000000.000000Z.db"
     shutil.copyfile(next(servos.backup_dir.glob("*.db")), copy)
@@ -284,6 +293,7 @@ QUIETLY_WRONG: dict[str, tuple[Callable[[Servos], dict[str, Any]], dict[str, str
     "linked env file": (linked_env_file, {"env_file_folder": "high"}),
     "open folder above": (env_file_below_an_open_folder, {"env_file_folder": "high"}),
     "somebody's state": (state_of_somebody, {"state_dir_mode": "high"}),
+    "state below somebody's folder": (state_below_somebodys_folder, {"state_dir_mode": "high"}),
     "no note": (backup_without_note, {"backup_unreadable": "high"}),
     "torn": (torn_backup, {"backup_unreadable": "high", "backup_missing": "medium"}),
     "damaged note": (damaged_note, {"backup_unreadable": "high", "backup_missing": "medium"}),

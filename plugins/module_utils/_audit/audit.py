@@ -34,7 +34,7 @@ from .containers import judge_containers, judge_secrets_dir
 from .findings import Ledger
 from .keys_and_data import judge_backups, judge_data, judge_keys
 from .reach import HbaRule, judge_certificate, judge_listening, judge_rules
-from .rights import Rights, judge_database_file, judge_env_file, judge_folder, judge_private
+from .rights import Rights, judge_database_file, judge_env_file, judge_folder, judge_private, judge_way
 from .spellings import is_short, spellings_of
 
 _PARTIAL = ".partial"
@@ -198,6 +198,8 @@ def _state_dir(ledger: Ledger, installation: Installation, trusted: Trusted) -> 
         ledger.skipped("state_dir_mode", installation.state_dir, "there is none: nothing was rotated here")
         return
     judge_private(ledger, "state_dir_mode", _rights(installation.state_dir), trusted_uids=trusted.uids)
+    way = [_rights(step, of_link=True) for step in way_to(os.path.dirname(installation.state_dir))]
+    judge_way(ledger, "state_dir_mode", way, trusted_uids=trusted.uids, trusted_gids=trusted.gids)
 
 
 def _database(ledger: Ledger, installation: Installation) -> None:

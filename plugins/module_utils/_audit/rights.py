@@ -52,11 +52,16 @@ def judge_env_file(
         ledger.passed("env_file_mode", file.path)
     owner = None if file.uid in trusted_uids else f"it belongs to the user {file.uid}, not to root or the service"
     ledger.held("env_file_owner", file.path, owner)
+    judge_way(ledger, "env_file_folder", way, trusted_uids=trusted_uids, trusted_gids=trusted_gids)
+
+
+def judge_way(
+    ledger: Ledger, kind: str, way: t.Sequence[Rights], *, trusted_uids: t.Container[int], trusted_gids: t.Container[int]
+) -> None:
+    """Judge the folders and links on the way to something, by who may put another one in its place; the last that is open is named."""
     open_ones = [(one.path, how) for one in way for how in [_who_may_replace(one, trusted_uids, trusted_gids)] if how]
-    for path, how in open_ones[-1:]:
-        ledger.found("env_file_folder", path, how)
-    if not open_ones:
-        ledger.passed("env_file_folder", way[-1].path)
+    path, how = open_ones[-1] if open_ones else (way[-1].path, None)
+    ledger.held(kind, path, how)
 
 
 def judge_private(ledger: Ledger, kind: str, rights: Rights, *, trusted_uids: t.Container[int] = _ROOT) -> None:
@@ -101,4 +106,4 @@ def _who_may_replace(folder: Rights, trusted_uids: t.Container[int], trusted_gid
     return None
 
 
-__all__ = ("Rights", "judge_database_file", "judge_env_file", "judge_folder", "judge_private", "others_may")
+__all__ = ("Rights", "judge_database_file", "judge_env_file", "judge_folder", "judge_private", "judge_way", "others_may")
