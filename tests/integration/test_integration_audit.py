@@ -268,6 +268,15 @@ def torn_backup(servos: Servos) -> dict[str, Any]:
     return {}
 
 
+def rotten_backup(servos: Servos) -> dict[str, Any]:
+    with next(servos.backup_dir.glob("*.db")).open("r+b") as stream:
+        stream.seek(5000)
+        (byte,) = stream.read(1)
+        stream.seek(5000)
+        stream.write(bytes([byte ^ 1]))
+    return {}
+
+
 def damaged_note(servos: Servos) -> dict[str, Any]:
     (path,) = servos.backup_dir.glob("*.json")
     path.write_text(json.dumps({**json.loads(path.read_text()), "keys": [1]}))
@@ -295,6 +304,7 @@ QUIETLY_WRONG: dict[str, tuple[Callable[[Servos], dict[str, Any]], dict[str, str
     "somebody's state": (state_of_somebody, {"state_dir_mode": "high"}),
     "state below somebody's folder": (state_below_somebodys_folder, {"state_dir_mode": "high"}),
     "no note": (backup_without_note, {"backup_unreadable": "high"}),
+    "rotten": (rotten_backup, {"backup_unreadable": "high", "backup_missing": "medium"}),
     "torn": (torn_backup, {"backup_unreadable": "high", "backup_missing": "medium"}),
     "damaged note": (damaged_note, {"backup_unreadable": "high", "backup_missing": "medium"}),
     "open backups": (open_backup_dir, {"backup_mode": "high"}),

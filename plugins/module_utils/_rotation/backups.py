@@ -210,11 +210,19 @@ def without_note(backup_dir: str) -> list[str]:
 
 
 def what_is_amiss(path: str) -> str:
-    """Say why a backup cannot be what its note was written of; empty where nothing speaks against it. Its bytes are not read."""
+    """Say why a backup is not what its note was written of; empty where it is. All of it is read.
+
+    Raises:
+        FileError: it may not be read.
+    """
     note = read_note(path) or {}
-    noted, is_file = note.get("size_bytes"), os.path.isfile(path)
-    if is_file and isinstance(noted, int) and os.path.getsize(path) != noted:
+    if not os.path.isfile(path):
+        return ""
+    noted = note.get("size_bytes")
+    if isinstance(noted, int) and os.path.getsize(path) != noted:
         return f"it has {os.path.getsize(path)} bytes, and was proven with {noted}"
+    if isinstance(note.get("sha256"), str) and sha256_of(path) != note["sha256"]:
+        return "its bytes are not those that it was proven with"
     return ""
 
 
