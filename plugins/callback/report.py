@@ -35,6 +35,7 @@ seealso:
     link: https://github.com/servos-ops/servos.ops/blob/main/docs/reports.md
 """
 
+import contextlib
 import json
 import os
 import tempfile
@@ -131,9 +132,13 @@ class CallbackModule(CallbackBase):
         try:
             if not os.path.isdir(directory):
                 files.ensure_private_directory(directory)
+            stem = taken_name(stem)
             for ending, content in _contents(record):
                 files.write_private_file(stem + ending, content)
         except (ServosError, OSError) as error:
+            with contextlib.suppress(OSError):
+                if os.path.getsize(f"{stem}.json") == 0:
+                    os.unlink(f"{stem}.json")
             self._display.warning(
                 f"no report was written to {directory} ({error}); the run itself is not touched by that; name a directory that you may "
                 f"write to ({_VARIABLE})"
@@ -180,6 +185,18 @@ class CallbackModule(CallbackBase):
         self._display.error(f"{reason}. Nothing was done. Name a directory that you may write to, or none ({_VARIABLE}).")
         # What else a callback raises is a warning, and the run would go on.
         raise SystemExit(1)
+
+
+def taken_name(stem: str) -> str:
+    """Take the first name that is free for a report, by an empty file: runs that began in the same second have one each."""
+    name, number = stem, 1
+    while True:
+        try:
+            os.close(os.open(f"{name}.json", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            return name
+        except FileExistsError:
+            number += 1
+            name = f"{stem}-{number}"
 
 
 def _contents(record: dict[str, t.Any]) -> list[tuple[str, bytes]]:
