@@ -360,8 +360,9 @@ async def main(queue: Queue, args: dict[str, t.Any], *, clock: t.Callable[[], fl
     try:
         await runner.setup()
         held = connections.Connections(most=_MOST_CONNECTIONS, longest_s=_LONGEST_S)
+        listen: t.Any = runner.server  # there is one, since it is set up
         server = await asyncio.get_running_loop().create_server(
-            lambda: held.watched(runner.server()), options["host"], options["port"], ssl=context,
+            lambda: held.watched(listen()), options["host"], options["port"], ssl=context,
             ssl_handshake_timeout=_HANDSHAKE_S if context else None,
         )  # fmt: skip
         await receiver.pass_on()
