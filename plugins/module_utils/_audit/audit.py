@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import sys
 import typing as t
 import urllib.parse
 
@@ -27,6 +28,7 @@ from .._stores.postgres_reach import reach_of
 from .._stores.postgres_url import SCHEMES, address_of
 from .._stores.urls import path_of
 from .._system.addresses import is_loopback
+from .._system.detached import without_message
 from .._system.exposure import has_access_list, names_in, rights_of, search_readable, way_to
 from .._system.process_rights import owners_of
 from .._system.processes import command_lines, name_of
@@ -82,15 +84,15 @@ def audit(installation: Installation, wanted: Wanted, *, run: Runner, now: datet
     """Look at one control host; C(run) runs the commands of container engines."""
     ledger = Ledger()
     facts: dict[str, t.Any] = {}
+    seen = _look(ledger, "the installation", lambda: observe(installation))
+    trusted = _trusted(wanted, seen.pid if seen is not None else None)
     looks: list[tuple[str, t.Callable[[], None]]] = [
+        ("env file", lambda: _env_file(ledger, installation, trusted)),
+        ("state directory", lambda: _state_dir(ledger, installation, trusted)),
         ("database", lambda: _database(ledger, installation)),
         ("API", lambda: _api(ledger, wanted, now)),
         ("secrets of injections", lambda: _injections(ledger, wanted)),
     ]
-    seen = _look(ledger, "the installation", lambda: observe(installation))
-    trusted = _trusted(wanted, seen.pid if seen is not None else None)
-    looks.insert(0, ("state directory", lambda: _state_dir(ledger, installation, trusted)))
-    looks.insert(0, ("env file", lambda: _env_file(ledger, installation, trusted)))
     if seen is None:
         for kind in _OF_THE_OBSERVATION:
             ledger.skipped(kind, "the installation", "it could not be looked at")
@@ -126,16 +128,10 @@ def _look(ledger: Ledger, name: str, look: t.Callable[[], T]) -> T | None:
         return look()
     except ServosError as error:
         ledger.found("could_not_look", name, str(error))
-    except Exception as error:  # a fault of ours, whose text may quote what it stumbled over; it is not to hide the other findings
-        ledger.found("could_not_look", name, f"a fault of servos.ops ({type(error).__name__} {_place_of(error)}); report it")
+    except Exception:  # a fault of ours, whose text may quote what it stumbled over; it is not to hide the other findings
+        where = " ".join(without_message(sys.exc_info()).split())
+        ledger.found("could_not_look", name, f"a fault of servos.ops ({where}); report it")
     return None
-
-
-def _place_of(error: BaseException) -> str:
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return f"in {os.path.basename(trace.tb_frame.f_code.co_filename)}, line {trace.tb_lineno}" if trace is not None else ""
 
 
 def _trusted(wanted: Wanted, pid: int | None) -> Trusted:
@@ -170,8 +166,9 @@ def _backups(
         ledger.skipped("backup_missing", "backups", "no directory is named (backup_dir)")
         return
     notes = facts["backups"] = backups_by_key(installation, seen.keys, folder)
-    amiss = {note["path"]: what_is_amiss(note["path"]) for note in notes}
-    aside = {note["path"] for note in notes if (read_note(note["path"]) or {}).get("is_set_aside")}
+    kept = {note["path"]: read_note(note["path"]) or {} for note in notes}
+    amiss = {path: what_is_amiss(path, note) for path, note in kept.items()}
+    aside = {path for path, note in kept.items() if note.get("is_set_aside")}
     judge_backups(ledger, notes, where=folder, known=seen.keys.by_fingerprint(), now=now, amiss=amiss, aside=aside)
     unknown = without_note(folder) if os.path.isdir(folder) else []
     for path in [*(note["path"] for note in notes), *unknown]:

@@ -209,13 +209,12 @@ def without_note(backup_dir: str) -> list[str]:
     return [path for path in paths if read_note(path) is None]
 
 
-def what_is_amiss(path: str) -> str:
+def what_is_amiss(path: str, note: t.Mapping[str, t.Any]) -> str:
     """Say why a backup is not what its note was written of; empty where it is. All of it is read.
 
     Raises:
         FileError: it may not be read.
     """
-    note = read_note(path) or {}
     if not os.path.isfile(path):
         return ""
     noted = note.get("size_bytes")
