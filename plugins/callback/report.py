@@ -128,17 +128,19 @@ class CallbackModule(CallbackBase):
         if _is_dry():
             self._display.display(f"A report would be written to {directory}; check mode writes nothing.")
             return
-        stem = os.path.join(directory, f"{self._name}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(self._started_at))}")
+        stem = ""
         try:
             if not os.path.isdir(directory):
                 files.ensure_private_directory(directory)
-            stem = taken_name(stem)
+            began = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self._started_at))
+            stem = taken_name(os.path.join(directory, f"{self._name}-{began}"))
             for ending, content in _contents(record):
                 files.write_private_file(stem + ending, content)
         except (ServosError, OSError) as error:
-            with contextlib.suppress(OSError):
-                if os.path.getsize(f"{stem}.json") == 0:
-                    os.unlink(f"{stem}.json")
+            if stem:  # a name that was taken is let go of, if nothing came to stand there
+                with contextlib.suppress(OSError):
+                    if os.path.getsize(f"{stem}.json") == 0:
+                        os.unlink(f"{stem}.json")
             self._display.warning(
                 f"no report was written to {directory} ({error}); the run itself is not touched by that; name a directory that you may "
                 f"write to ({_VARIABLE})"
