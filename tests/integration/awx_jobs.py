@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import getpass
-import importlib.util
 import json
 import os
 import shutil
@@ -21,6 +20,7 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import yaml
+from by_path import load
 from installations import Servos, wait_until
 from module_runs import parent_of
 from playbook_runs import inventory_of
@@ -104,7 +104,8 @@ class Job:
 
     def found(self, secrets: dict[str, str]) -> list[str]:
         """Name each secret, form and file of the runner in which one stands."""
-        forms_of_key = _forms().forms_of_key
+        # The forms in which make leaks looks for a key.
+        forms_of_key = load(ROOT / "tests" / "leaks" / "forms.py")["forms_of_key"]
         needles = [
             (f"{name} ({form})", needle) for name, text in secrets.items() for form, ways in forms_of_key(text).items() for needle in ways
         ]
@@ -140,25 +141,16 @@ def _injected(folder: Path, pins: str) -> tuple[dict[str, str], dict[str, str], 
     """Let AWX's own code inject the credential; the paths are those of this machine, as there is no container."""
     from awx_plugins.interfaces import _temporary_private_inject_api as api
 
-    kind = SimpleNamespace(injectors=MADE["awx_credential_type"]["injectors"], inputs=MADE["awx_credential_type"]["inputs"], managed=False)
+    told = MADE["awx_credential_type"]
+    kind: Any = SimpleNamespace(injectors=told["injectors"], inputs=told["inputs"], managed=False)
     values = {"known_hosts": pins}
-    credential = SimpleNamespace(get_input_keys=lambda: list(values), get_input=values.__getitem__)
+    credential: Any = SimpleNamespace(get_input_keys=lambda: list(values), get_input=values.__getitem__)
     environment: dict[str, str] = {}
     shown: dict[str, str] = {}
     arguments: list[str] = []
     with patch.object(api, "get_incontainer_path", lambda path, *unused, **also_unused: str(path)):
-        api.inject_credential(kind, credential, environment, shown, arguments, str(folder))  # type: ignore[arg-type]
+        api.inject_credential(kind, credential, environment, shown, arguments, str(folder))
     return environment, shown, arguments
-
-
-def _forms() -> Any:
-    """Borrow the forms in which make leaks looks for a key."""
-    spec = importlib.util.spec_from_file_location("leaks_forms", ROOT / "tests" / "leaks" / "forms.py")
-    if spec is None or spec.loader is None:
-        raise AssertionError("tests/leaks/forms.py is gone")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def wait_for(path: Path) -> None:

@@ -10,7 +10,6 @@ import base64
 import hashlib
 import hmac
 import http.client
-import importlib.util
 import json
 import os
 import signal
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.servos.ops.plugins.module_utils import _errors
+from by_path import load
 from ports import free_port
 from servers import write
 
@@ -44,16 +44,6 @@ asyncio.run(runpy.run_path(sys.argv[1])["main"](Queue(), json.loads(sys.argv[2])
 
 def new_secret() -> str:
     return "whsec_" + base64.b64encode(os.urandom(32)).decode()
-
-
-def load_source(path: Path = SOURCE) -> dict[str, Any]:
-    """Return what stands in the source. Not by runpy, for which Ansible's finder makes a folder of any path in an installed collection."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return vars(module)
 
 
 class Sender:
@@ -153,7 +143,7 @@ class Running:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        self._task = self._loop.create_task(load_source()["main"](self, self.options, clock=lambda: time.time() + self.offset_s))
+        self._task = self._loop.create_task(load(SOURCE)["main"](self, self.options, clock=lambda: time.time() + self.offset_s))
         try:
             self._loop.run_until_complete(self._task)
         except asyncio.CancelledError:

@@ -24,10 +24,11 @@ from typing import Any
 
 import pytest
 import yaml
-from eda_receivers import SOURCE, Busy, Running, Sender, load_source, new_secret
+from by_path import load
+from eda_receivers import SOURCE, Busy, Running, Sender, new_secret
 from servers import write
 
-Connections = load_source(SOURCE.parents[2] / "receiver/connections.py")["Connections"]
+Connections = load(SOURCE.parents[2] / "receiver/connections.py")["Connections"]
 CHECKOUT = Path(__file__).resolve().parents[2]
 LEAKED = {"kind": "key_leaked"}
 
@@ -396,7 +397,7 @@ def test_a_connection_ends_after_its_time_whatever_is_said_on_it() -> None:
 
 
 def test_each_option_is_documented_as_it_is() -> None:
-    loaded = load_source()
+    loaded = load(SOURCE)
     told = yaml.safe_load(loaded["DOCUMENTATION"])["options"]
     types = {"str": str, "path": str, "int": int, "float": float, "bool": bool, "list": list}
     assert list(told) == list(loaded["_OPTIONS"])
@@ -415,7 +416,7 @@ def test_each_option_is_documented_as_it_is() -> None:
 def rulebooks() -> dict[str, Any]:
     page = (CHECKOUT / "docs/eda.md").read_text()
     found = {f"docs/eda.md {number}": text for number, text in enumerate(re.findall(r"```yaml\n(- name.*?)```", page, re.S))}
-    return found | {"documentation": load_source()["EXAMPLES"]}
+    return found | {"documentation": load(SOURCE)["EXAMPLES"]}
 
 
 @pytest.mark.parametrize("text", rulebooks().values(), ids=rulebooks())
@@ -425,5 +426,5 @@ def test_rulebooks_that_are_shown_are_rulebooks(text: str) -> None:
     shown = yaml.safe_load(text)
     Validate.rulebook(shown)
     (told,) = (source["servos.ops.signed_webhook"] for ruleset in shown for source in ruleset["sources"])
-    options = load_source()["options_of"](told)
+    options = load(SOURCE)["options_of"](told)
     assert options["receipts_file"].startswith("/var/lib/servos/eda/")
