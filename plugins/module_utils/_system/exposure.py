@@ -16,7 +16,8 @@ import zlib
 
 from .files import file_error
 
-try:  # a Python can be built without them
+# A Python can be built without them. To mypy a name of a module is never None, hence the two that are ignored below.
+try:
     import bz2
 except ImportError:
     bz2 = None  # type: ignore[assignment,unused-ignore]
