@@ -131,3 +131,31 @@ def test_which_options_are_there(name, there):
 def test_bytes_that_are_no_text_stay():
     content = b"[core]\n# \xff\xfe\nfernet_key = old\nx = \xe9\n"
     assert replaced(content) == content.replace(b"old", NEW.encode())
+
+
+def test_a_value_that_is_no_text_comes_back_as_the_bytes_it_is():
+    found = IniFile(b"[core]\nfernet_key = \xff\xe9\n", "core").value_of(NAME, duplicates="fail", where="W")
+    assert found.encode("utf-8", "surrogateescape") == b"\xff\xe9"
+
+
+def test_lines_that_are_no_options_are_passed_over():
+    assert IniFile(b"just words\n[core]\njust words\nfernet_key = x\n", "core").value_of(NAME, duplicates="fail", where="W") == "x"
+
+
+@pytest.mark.parametrize(("duplicates", "told"), [("fail", False), ("last_wins", True)])
+def test_that_no_last_one_wins_is_said_to_who_asks_for_it(duplicates, told):
+    with pytest.raises(EnvFileError) as caught:
+        IniFile(b"[core]\nfernet_key = x\nfernet_key = y\n", "core").value_of(NAME, duplicates=duplicates, where="W")
+    assert ("last_wins does not help" in str(caught.value)) is told
+
+
+@pytest.mark.parametrize("value", ["a passphrase; of old", "\u00e9"])
+def test_a_value_that_stood_there_before_may_return(value):
+    changed = IniFile(b"[core]\nfernet_key = x\n", "core").replaced(NAME, value, duplicates="fail", where="W", is_returning=True)
+    assert read(changed) == {"core": {NAME: value}}
+
+
+@pytest.mark.parametrize("value", ["a%b", "a$b", "~a", " a", "a\nb"])
+def test_a_value_that_no_reader_can_have_taken_does_not_return(value):
+    with pytest.raises(EnvFileError, match="nothing was changed"):
+        IniFile(b"[core]\nfernet_key = x\n", "core").replaced(NAME, value, duplicates="fail", where="W", is_returning=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import os
 
 import pytest
@@ -120,3 +121,29 @@ def test_nothing_secret_is_in_a_draft():
     draft = drafted(table("a", x=[gcm(HEX, text) for text in TEXTS]))
     assert KEY_TEXT not in repr(draft)
     assert "token" not in draft.text
+
+
+def test_what_does_not_open_is_named_with_what_it_looks_like():
+    uuids = ["123e4567-e89b-42d3-a456-42661417400%d" % number for number in range(3)]  # noqa: UP031
+    draft = drafted(table("a", token=[gcm(HEX, text) for text in TEXTS]), table("b", ids=uuids, mixed=[*uuids[:2], "5e" * 20]))
+    assert {row["column"]: (row["samples"], row["looks_like"]) for row in draft.unopened} == {
+        "ids": (3, "UUID"), "mixed": (3, "of several looks"),
+    }
+
+
+def test_one_sample_looks_as_it_does():
+    draft = drafted(table("a", token=[gcm(HEX, text) for text in TEXTS]), table("b", alone=["5e" * 20]))
+    assert [(row["column"], row["looks_like"]) for row in draft.unopened] == [("alone", "digest or token in hex")]
+
+
+def test_a_value_that_is_itself_an_object_has_no_places_in_it():
+    inner = [gcm(HEX, text) for text in TEXTS]
+    values = [dict(zip(("iv", "data"), (each[:16], each[16:])), note=gcm(HEX, b"another")) for each in inner]
+    (row,) = drafted(table("a", doc=[json.dumps(value) for value in values])).fields
+    assert (row["column"], row["path"], row["codec"]["json"]) == ("doc", None, {"nonce": "iv", "ciphertext": "data"})
+
+
+def test_places_in_an_object_are_a_field_each():
+    documents = [json.dumps({"first": gcm(HEX, text), "second": gcm(HEX, text)}) for text in TEXTS]
+    draft = drafted(table("a", doc=documents))
+    assert [(row["column"], row["path"]) for row in draft.fields] == [("doc", "$.first"), ("doc", "$.second")]

@@ -41,6 +41,7 @@ def installation(make_installation, make_database, sealed, blob):
                 ("INSERT INTO blobs VALUES (?, ?)", (1, blob("A", "from a blob"))),
                 ("INSERT INTO blobs VALUES (?, ?)", (2, blob("A", "")[:12] + b"x" * 40)),
                 ("INSERT INTO nested VALUES (?, ?)", ("x", json.dumps({"token": sealed("A", "leaf"), "twice": [sealed("A", "a")] * 2}))),
+                ("INSERT INTO nested VALUES (?, ?)", ("bytes", json.dumps({"token": sealed("A", "in a blob")}).encode("utf-8"))),
             ],
         ),
         key_bytes=KEYS["A"],
@@ -66,8 +67,9 @@ def test_all_members_become_variables(installation):
         (entry("next", variable="X", member="A"), "under the staged key"),
         ({"table": "blobs", "column": "v", "row": {"id": 1}, "variable": "X"}, "from a blob"),
         ({"table": "nested", "column": "doc", "row": {"id": "x"}, "path": "$.token", "variable": "X"}, "leaf"),
+        ({"table": "nested", "column": "doc", "row": {"id": "bytes"}, "path": "$.token", "variable": "X"}, "in a blob"),
     ],
-    ids=["a member", "a text", "under the staged key", "a blob", "a place in JSON"],
+    ids=["a member", "a text", "under the staged key", "a blob", "a place in JSON", "a place in JSON in a blob"],
 )
 def test_one_variable(installation, wanted, text):
     assert open_variables(installation, [wanted]) == {"X": text}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import itertools
 import os
 
 import pytest
@@ -39,6 +40,21 @@ def sha256_of(text):
     return hashlib.sha256(text.encode()).digest()
 
 
+@pytest.mark.parametrize("order", list(itertools.permutations(["nonce", "ciphertext", "tag"])), ids="-".join)
+@pytest.mark.parametrize("separator", [":", ".", "$"])
+def test_finds_three_pieces_in_any_order(order, separator):
+    values = []
+    for text in TEXTS:
+        nonce = os.urandom(12)
+        ciphertext, tag = layouts.gcm(RAW, text, nonce)
+        pieces = {"nonce": nonce, "ciphertext": ciphertext, "tag": tag}
+        values.append(separator.join(pieces[name].hex() for name in order))
+    guess = Guesser(RAW.hex()).cells(values)
+    assert guess is not None
+    assert (guess.codec["text"], guess.codec["encoding"]) == (separator.join("{%s}" % name for name in order), "hex")  # noqa: UP031
+    assert (guess.opened, guess.tried, guess.is_proven) == (4, 4, True)
+
+
 DERIVED = {
     "SHA-256": (sha256_of, {"kdf": "sha256"}),
     "SHA-512, half": (lambda text: hashlib.sha512(text.encode()).digest()[:32], {"kdf": "sha256", "hash": "sha512", "bytes": 32}),
@@ -65,6 +81,19 @@ def test_finds_what_is_stretched_for_each_value(name):
     assert guess.derivation == {"kdf": "raw", "text": "utf8"}
     assert guess.codec["key"] == dict(spec["key"])
     assert guess.opened == 4
+
+
+@pytest.mark.parametrize("salt_bytes", [8, 16, 32])
+def test_finds_a_salt_among_four_pieces(salt_bytes):
+    values = []
+    for text in TEXTS:
+        salt, nonce = os.urandom(salt_bytes), os.urandom(12)
+        key = hashlib.scrypt(b"a passphrase", salt=salt, n=16384, r=8, p=1, dklen=32)
+        values.append(":".join(piece.hex() for piece in (salt, nonce, *reversed(layouts.gcm(key, text, nonce)))))
+    guess = Guesser("a passphrase").cells(values)
+    assert guess is not None
+    assert (guess.codec["text"], guess.codec["salt_bytes"]) == ("{salt}:{nonce}:{tag}:{ciphertext}", salt_bytes)
+    assert (guess.codec["key"]["kdf"], guess.opened) == ("scrypt", 4)
 
 
 def test_finds_values_in_several_columns():
