@@ -13,6 +13,7 @@ import os
 
 import pytest
 from ansible_collections.servos.ops.plugins.module_utils._sealing.guessing import Guesser
+from cryptography.fernet import Fernet
 
 layouts = pytest.importorskip("test_layout_codec")
 
@@ -40,16 +41,22 @@ def sha256_of(text):
     return hashlib.sha256(text.encode()).digest()
 
 
+@pytest.fixture(scope="module")
+def guesser():
+    """One for all that lies under the same key: it tries the usual ways to stretch it once."""
+    return Guesser(RAW.hex())
+
+
 @pytest.mark.parametrize("order", list(itertools.permutations(["nonce", "ciphertext", "tag"])), ids="-".join)
 @pytest.mark.parametrize("separator", [":", ".", "$"])
-def test_finds_three_pieces_in_any_order(order, separator):
+def test_finds_three_pieces_in_any_order(guesser, order, separator):
     values = []
     for text in TEXTS:
         nonce = os.urandom(12)
         ciphertext, tag = layouts.gcm(RAW, text, nonce)
         pieces = {"nonce": nonce, "ciphertext": ciphertext, "tag": tag}
         values.append(separator.join(pieces[name].hex() for name in order))
-    guess = Guesser(RAW.hex()).cells(values)
+    guess = guesser.cells(values)
     assert guess is not None
     assert (guess.codec["text"], guess.codec["encoding"]) == (separator.join("{%s}" % name for name in order), "hex")  # noqa: UP031
     assert (guess.opened, guess.tried, guess.is_proven) == (4, 4, True)
@@ -71,6 +78,35 @@ def test_finds_the_derivation(derive, spec):
     guess = Guesser(text).cells([layouts.plain_gcm(derive(text), plaintext) for plaintext in TEXTS])
     assert guess is not None
     assert (guess.derivation, guess.codec["layout"], guess.is_proven) == (spec, ["nonce", "ciphertext", "tag"], True)
+
+
+WRITTEN = {
+    "hex": (bytes.hex, {"text": "hex"}, (16, 24, 32)),
+    "base64": (lambda raw: base64.b64encode(raw).decode(), {"text": "base64"}, (16, 24, 32)),
+    "utf8": (bytes.decode, {"text": "utf8"}, (16, 24, 32)),
+    "base64 behind a prefix": (lambda raw: f"base64:{base64.b64encode(raw).decode()}", {"text": "base64", "prefix": "base64:"}, (16, 32)),
+    "hex behind a prefix": (lambda raw: f"hex:{raw.hex()}", {"text": "hex", "prefix": "hex:"}, (16, 32)),
+}
+
+
+@pytest.mark.parametrize(
+    ("write", "rule", "size"),
+    [(write, rule, size) for write, rule, sizes in WRITTEN.values() for size in sizes],
+    ids=[f"{name}, {size} bytes" for name, (unused, unused_too, sizes) in WRITTEN.items() for size in sizes],
+)
+def test_finds_keys_of_every_size(write, rule, size):
+    raw = b"the 32 bytes of a key, in ASCII!"[:size]
+    guess = Guesser(write(raw)).cells([layouts.plain_gcm(raw, text) for text in TEXTS])
+    assert guess is not None
+    assert guess.derivation == dict(rule, kdf="raw", bytes=size)
+    assert (guess.codec["cipher"], guess.opened) == (f"aes-{8 * size}-gcm", 4)
+
+
+def test_finds_fernet_behind_a_prefix():
+    key = base64.urlsafe_b64encode(RAW)
+    guess = Guesser(key.decode()).cells(["enc:" + Fernet(key).encrypt(text).decode() for text in TEXTS])
+    assert guess is not None
+    assert (guess.codec, guess.opened) == ({"cipher": "fernet", "prefix": "enc:"}, 4)
 
 
 @pytest.mark.parametrize("name", ["AES-GCM, PBKDF2 with a salt a value", "AES-CBC, key and IV by OpenSSL's way"])
@@ -96,27 +132,38 @@ def test_finds_a_salt_among_four_pieces(salt_bytes):
     assert (guess.codec["key"]["kdf"], guess.opened) == ("scrypt", 4)
 
 
-def test_finds_values_in_several_columns():
+def test_finds_values_in_several_columns(guesser):
     rows = []
     for text in TEXTS:
         nonce = os.urandom(16)
         sealed, tag = layouts.gcm(RAW, text, nonce)
         picture = {"id": "x", "picture": b"\x89PNG"}
         rows.append(dict(picture, encrypted_value=sealed.hex(), iv=nonce.hex(), auth_tag=tag.hex(), name="n"))
-    (guess,) = Guesser(RAW.hex()).rows(rows)
+    (guess,) = guesser.rows(rows)
     assert guess.columns == ("encrypted_value", "iv", "auth_tag")
     assert (guess.codec["columns"], guess.codec["nonce_bytes"], guess.is_proven) == (["ciphertext", "nonce", "tag"], 16, True)
 
 
+def test_finds_blobs_in_several_columns(guesser):
+    rows = []
+    for text in TEXTS:
+        nonce = os.urandom(12)
+        sealed, tag = layouts.gcm(RAW, text, nonce)
+        rows.append({"id": "x", "value": sealed, "nonce": nonce, "tag": tag})
+    (guess,) = guesser.rows(rows)
+    assert (guess.columns, guess.codec["columns"]) == (("value", "nonce", "tag"), ["ciphertext", "nonce", "tag"])
+    assert (guess.codec["encoding"], guess.opened, guess.is_proven) == ("raw", 4, True)
+
+
 @pytest.mark.parametrize("layout", [["nonce", "ciphertext", "mac"], ["mac", "nonce", "ciphertext"]], ids="-".join)
-def test_finds_a_mac_at_either_end(layout):
+def test_finds_a_mac_at_either_end(guesser, layout):
     cells = []
     for text in TEXTS:
         nonce = os.urandom(16)
         sealed = nonce + layouts.cbc(RAW, nonce, text)
         mac = hmac.new(RAW, sealed, "sha256").digest()
         cells.append(mac + sealed if layout[0] == "mac" else sealed + mac)
-    guess = Guesser(RAW.hex()).cells(cells)
+    guess = guesser.cells(cells)
     assert guess is not None
     assert (guess.codec["layout"], guess.codec["mac"], guess.is_proven) == (layout, {"over": ["nonce", "ciphertext"]}, True)
 
@@ -132,8 +179,8 @@ NOTHING = {
 
 
 @pytest.mark.parametrize("cells", NOTHING.values(), ids=NOTHING)
-def test_finds_nothing_where_nothing_is(cells):
-    assert Guesser(RAW.hex()).cells(cells) is None
+def test_finds_nothing_where_nothing_is(guesser, cells):
+    assert guesser.cells(cells) is None
 
 
 def test_a_wrong_key_finds_nothing():
