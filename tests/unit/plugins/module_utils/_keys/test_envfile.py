@@ -183,3 +183,38 @@ def test_keys_in_every_encoding_are_safe(new):
 def test_replacing_by_the_same_value_changes_no_byte():
     content = b'\xef\xbb\xbf# \xff\r\nexport SERVOS_MASTER_KEY="' + OLD + b'" # x'
     assert replaced(content, new=OLD.decode("ascii")) == content
+
+
+PLACES = {"bare": (b"SERVOS_MASTER_KEY=", b"\n"), "double": (b'SERVOS_MASTER_KEY="', b'"\n'), "single": (b"SERVOS_MASTER_KEY='", b"'\n")}
+
+
+def returning(place, value):
+    before, after = PLACES[place]
+    made = EnvFile(before + OLD + after).replaced(NAME, value, duplicates="fail", where="/etc/servos/servos.env", is_returning=True)
+    assert made == before + value.encode("utf-8") + after
+    return made
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("bare", "two words"), ("bare", "\u00e9"), ("double", " a # b ~ 'c' "), ("double", "x;y"),
+        ("single", ' "a" $b `c` \\ # '), ("single", NEW),
+    ],
+)  # fmt: skip
+def test_a_value_that_stood_there_before_may_return(reference_env_loader, tmp_path, place, value):
+    path = tmp_path / "servos.env"
+    path.write_bytes(returning(place, value))
+    assert reference_env_loader.load_env_file(str(path))[NAME] == value
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("bare", " a"), ("bare", "a#b"), ("bare", "$a"), ("bare", "'a'"), ("bare", "~a"), ("bare", ""), ("bare", "a\nb"),
+        ("double", 'a"b'), ("double", "a$b"), ("double", "a\\b"), ("double", "a`b"), ("double", ""), ("single", "a'b"), ("single", "a\nb"),
+    ],
+)  # fmt: skip
+def test_a_value_that_no_reader_can_have_taken_does_not_return(place, value):
+    with pytest.raises(EnvFileError, match="nothing was changed"):
+        returning(place, value)
