@@ -28,6 +28,8 @@ settings.load_profile("servos")
 yaml.SafeLoader.add_constructor("!unsafe", yaml.SafeLoader.construct_scalar)
 
 TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+# ansible-test imports a test as a part of the collection, and not from its folder; one of these is also used by those beside it.
+sys.path.append(os.path.join(TESTS, "unit", "plugins", "module_utils", "_sealing"))
 
 
 class Gcm:
@@ -69,6 +71,33 @@ class Gcm:
             return cipher.decrypt_and_verify(ciphertext, tag)
         except ValueError:
             return None
+
+
+class Hpke:
+    """HPKE (RFC 9180: X25519, HKDF-SHA256, AES-256-GCM) of another library than the collection's; the sender's key stands first."""
+
+    def __init__(self):
+        # Not at the top: on Python 3.8 it cannot be imported ('type' object is not subscriptable).
+        from Cryptodome.Protocol import DH, HPKE
+
+        self._of_private, self._of_public = DH.import_x25519_private_key, DH.import_x25519_public_key
+        self._new, self._aead = HPKE.new, HPKE.AEAD.AES256_GCM
+
+    def seal(self, public_bytes, plaintext, info):
+        sealer = self._new(receiver_key=self._of_public(public_bytes), aead_id=self._aead, info=info or None)
+        return sealer.enc + sealer.seal(plaintext)
+
+    def open(self, private_bytes, sealed, info):
+        key = self._of_private(private_bytes)
+        return self._new(receiver_key=key, aead_id=self._aead, enc=sealed[:32], info=info or None).unseal(sealed[32:])
+
+
+@pytest.fixture(scope="session")
+def other_hpke():
+    """Seal and open with pycryptodomex."""
+    if sys.version_info < (3, 9):
+        pytest.skip("pycryptodomex's HPKE needs Python 3.9")
+    return Hpke()
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ import typing as t
 
 from .._errors import StoreError
 from .shapes import Rewrite, Table
+from .sqlite_functions import Calls, cuts_text
 
 _READ_PAGE_ROWS = 2000
 # Measured: ranges of 100 to 500 rows keep the write-ahead log small.
@@ -158,13 +159,14 @@ class SqliteWriter(SqliteReader):
 
         Args:
             in_python: read pages and write them back, instead of calling the functions from within SQLite; slower,
-                needed for tables without row id and for text that is not UTF-8.
+                needed for tables without row id and for text that is not UTF-8, and done by itself where functions
+                cut text.
             progress: called with the number of rows done since the last call.
         """
-        if in_python or table.row_id is None:
+        if in_python or table.row_id is None or cuts_text(self._connection):
             self._rewrite_pages(table, rewrites, progress)
             return
-        calls = _Calls(rewrites)
+        calls = Calls(rewrites)
         for number, rewrite in enumerate(rewrites):
             for part in range(len(rewrite.columns)):
                 self._connection.create_function(f"servos_rewrite_{number}_{part}", -1, calls.function(number, part))
@@ -203,57 +205,6 @@ class SqliteWriter(SqliteReader):
                 changed.clear()
             progress(1)
         self._connection.executemany(update, changed)
-
-
-class _Calls:
-    """The functions that SQLite calls, one a column.
-
-    A group of several columns is computed once a row, whichever of its columns SQLite asks for first. SQLite replaces
-    whatever a function raises by a text of its own, so the exception is kept here.
-    """
-
-    def __init__(self, rewrites: t.Sequence[Rewrite]) -> None:
-        self._rewrites = rewrites
-        self._last: list[tuple[t.Any, tuple[t.Any, ...]]] = [(None, ())] * len(rewrites)
-        self._raised: Exception | None = None
-
-    def function(self, number: int, part: int) -> t.Callable[..., t.Any]:
-        rewrite, rewrite_cell = self._rewrites[number].function, self._rewrites[number].cell_function
-        last = self._last
-        if rewrite_cell is not None:
-            return self._cell_alone(rewrite_cell)
-
-        def single(address: int, cell: t.Any) -> t.Any:
-            try:
-                return rewrite(address, (cell,))[0]
-            except Exception as error:  # handed on by raise_what_was_raised
-                self._raised = error
-                raise
-
-        def one_of_several(address: int, *cells: t.Any) -> t.Any:
-            try:
-                if last[number][0] != (address, cells):
-                    last[number] = ((address, cells), rewrite(address, cells))
-                return last[number][1][part]
-            except Exception as error:  # handed on by raise_what_was_raised
-                self._raised = error
-                raise
-
-        return single if len(self._rewrites[number].columns) == 1 else one_of_several
-
-    def _cell_alone(self, rewrite_cell: t.Callable[[t.Any, t.Any], t.Any]) -> t.Callable[..., t.Any]:
-        def cell_alone(address: int, cell: t.Any) -> t.Any:
-            try:
-                return rewrite_cell(address, cell)
-            except Exception as error:  # handed on by raise_what_was_raised
-                self._raised = error
-                raise
-
-        return cell_alone
-
-    def raise_what_was_raised(self) -> None:
-        if self._raised is not None:
-            raise self._raised
 
 
 def _text(content: bytes) -> str:

@@ -12,10 +12,9 @@ import itertools
 import os
 
 import pytest
+import test_layout_codec as layouts
 from ansible_collections.servos.ops.plugins.module_utils._sealing.guessing import Guesser
 from cryptography.fernet import Fernet
-
-layouts = pytest.importorskip("test_layout_codec")
 
 TEXTS = [b"first secret", "zwölf".encode(), b'{"user": "u", "password": "p"}', b"a" * 40]
 RAW = layouts.KEY

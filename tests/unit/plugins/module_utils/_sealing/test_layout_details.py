@@ -12,6 +12,7 @@ import json
 import os
 
 import pytest
+import test_layout_codec as layouts
 from ansible_collections.servos.ops.plugins.module_utils._errors import ProfileError
 from ansible_collections.servos.ops.plugins.module_utils._sealing.aes_gcm import Cipher
 from ansible_collections.servos.ops.plugins.module_utils._sealing.codecs import codec_name, codec_named
@@ -21,7 +22,6 @@ from ansible_collections.servos.ops.plugins.module_utils._sealing.oracles import
 
 AES = pytest.importorskip("Cryptodome.Cipher.AES")
 ChaCha20_Poly1305 = pytest.importorskip("Cryptodome.Cipher.ChaCha20_Poly1305")
-layouts = pytest.importorskip("test_layout_codec")
 
 KEY, NEW = layouts.KEY, layouts.NEW
 

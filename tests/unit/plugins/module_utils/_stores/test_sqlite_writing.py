@@ -192,3 +192,31 @@ def test_a_scrub_of_a_database_in_use_is_refused(database, holder):
     child = holder(database, "BEGIN IMMEDIATE")
     with pytest.raises(StoreBusyError, match=str(child.pid)):
         SqliteDatabase(database).scrub(lock_timeout_s=0.3)
+
+
+class CuttingConnection(sqlite3.Connection):
+    """Its functions are those of Python 3.8: they get, and give, no more of a text than what stands before a NUL."""
+
+    def create_function(self, name, arguments, function, **options):
+        def of_cut_cells(*cells):
+            return cut(function(*map(cut, cells)))
+
+        super().create_function(name, arguments, of_cut_cells, **options)
+
+
+def cut(cell):
+    return cell.partition("\x00")[0] if isinstance(cell, str) else cell
+
+
+@pytest.mark.parametrize("kind", [CuttingConnection, sqlite3.Connection], ids=["as in Python 3.8", "as in this Python"])
+def test_text_with_a_nul_survives(database, monkeypatch, kind):
+    plain = sqlite3.connect(database)
+    plain.execute("INSERT INTO t (c) VALUES (?)", ("be\x00fore",))
+    plain.commit()
+    plain.close()
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *arguments, **options: connect(*arguments, **options, factory=kind))
+    with SqliteDatabase(database).writing(lock_timeout_s=1) as writer:
+        rewrite(writer, lambda cell: "AFTER\x00IT" if cell == "before" else cell)
+    monkeypatch.undo()
+    assert values(database) == ["AFTER\x00IT", "be\x00fore"]
