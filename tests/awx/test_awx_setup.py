@@ -155,12 +155,73 @@ def test_a_token_that_is_not_taken_ends_it_before_anything_is_sent(tmp_path: Pat
     assert "that CONTROLLER_HOST and CONTROLLER_OAUTH_TOKEN are right" in " ".join(done.text.split())
 
 
-def test_a_name_that_awx_does_not_know_is_named(tmp_path: Path) -> None:
+UNKNOWN = {
+    "servos_awx_organization": ("elsewhere", "organizations"),
+    "servos_awx_inventory": ("elsewhere", "inventories"),
+    "servos_awx_machine_credential": ("elsewhere", "credentials"),
+    "servos_awx_more_credentials": (["servos login", "elsewhere"], "credentials"),
+    "servos_awx_image_credential": ("elsewhere", "credentials"),
+    "servos_awx_project_credential": ("elsewhere", "credentials"),
+}
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_a_name_that_awx_does_not_know_is_named_before_anything_is_sent(tmp_path: Path, name: str) -> None:
+    value, kind = UNKNOWN[name]
     with Awx(TOKEN) as awx:
-        done = set_up(awx, tmp_path / "run", servos_awx_inventory="elsewhere")
-        assert done.code == 2
-        assert awx.all("job_templates") == {}
-    assert "elsewhere" in done.text
+        done = set_up(awx, tmp_path / "run", **{name: value})
+        assert (done.code, awx.sent) == (2, [])
+    assert (
+        f"None of the {kind} that this token sees in AWX is called 'elsewhere' ({name}), so nothing was sent; make it, or correct the name"
+        in " ".join(done.text.split())
+    )
+
+
+def test_two_of_one_name_are_told_apart_by_number(tmp_path: Path) -> None:
+    with Awx(TOKEN) as awx:
+        other = awx.add("inventories", name="platform", organization=awx.all("organizations")["Default"]["id"])
+        refused = set_up(awx, tmp_path / "run")
+        assert (refused.code, awx.sent) == (2, [])
+        assert "More than one of the inventories" in refused.text and "give the number" in " ".join(refused.text.split())
+        done = set_up(awx, tmp_path / "run", servos_awx_inventory=str(other))
+        assert done.code == 0, done.text
+        assert awx.all("job_templates")["servos.ops: rotate"]["inventory"] == other
+
+
+AMISS: dict[str, list[Any]] = {
+    "servos_awx_known_hosts": ["/nonexistent/known_hosts", "known_hosts", "/dev/null", "PRIVATE", "TEXT"],
+    "servos_awx_more_credentials": ["vault"],
+    "servos_awx_notification": ["slack", {"type": "slack"}, {"type": "slack", "configuration": "text"}],
+    "servos_awx_approval_timeout": ["two days", -1],
+    "servos_awx_key_max_age": ["a year", 3651],
+    "servos_awx_rotation_rrule": ["monthly", "DTSTART:20260105T020000Z RRULE:FREQ=MONTHLY"],
+    "servos_awx_audit_rrule": ["daily"],
+    "servos_awx_schedules_enabled": ["perhaps"],
+}
+WRITTEN = {
+    "PRIVATE": "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA\n-----END OPENSSH PRIVATE KEY-----\n",
+    "TEXT": "hosts\n",
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in AMISS.items() for value in values], ids=str)
+def test_what_awx_would_refuse_in_the_middle_is_refused_before_anything_is_sent(tmp_path: Path, name: str, value: Any) -> None:
+    if str(value) in WRITTEN:
+        (tmp_path / value).write_text(WRITTEN[value])
+        value = str(tmp_path / value)
+    with Awx(TOKEN) as awx:
+        done = set_up(awx, tmp_path / "run", **{name: value})
+        assert (done.code, awx.sent) == (2, [])
+    text = " ".join(done.text.split())
+    assert re.search(rf"{name} [a-z ]+[^;]*; ?.*nothing was sent; correct what docs/awx.md says of it", text), done.text
+    assert "PRIVATE KEY" not in text
+
+
+def test_check_mode_says_so_where_nothing_has_been_made(tmp_path: Path) -> None:
+    with Awx(TOKEN) as awx:
+        done = set_up(awx, tmp_path / "run", "--check")
+        assert (done.code, done.stats["changed"], awx.sent) == (0, 1, []), done.text
+    assert "Not everything has been made yet" in done.text
 
 
 def test_the_stand_in_refuses_what_awx_refuses() -> None:
