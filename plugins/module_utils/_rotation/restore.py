@@ -63,7 +63,7 @@ def restore_backup(
         result["set_aside"] = _set_aside(installation, keys, backup_dir, retention_days, now, is_sound=not loss.unreadable)
         installation.progress.begin("restore")
         warnings = installation.place().put_back(note["path"])
-    except ServosError:
+    except BaseException:  # a fault of ours must not leave the service down either
         if service is not None and was_running:
             service.start(start_timeout_s)
         raise
