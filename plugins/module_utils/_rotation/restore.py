@@ -55,9 +55,9 @@ def restore_backup(
     if not write:
         return dict(result, started=False, set_aside=None, loss=loss_of(installation, note, keys).as_result())
     was_running = service is not None and service.main_pid() is not None
-    if service is not None:
-        service.stop(stop_timeout_s)
     try:
+        if service is not None:
+            service.stop(stop_timeout_s)
         loss = loss_of(installation, note, keys)
         result["loss"] = loss.as_result()
         result["set_aside"] = _set_aside(installation, keys, backup_dir, retention_days, now, is_sound=not loss.unreadable)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 
 import pytest
-from ansible_collections.servos.ops.plugins.module_utils._errors import StoreError
+from ansible_collections.servos.ops.plugins.module_utils._errors import ServiceError, StoreError
 from ansible_collections.servos.ops.plugins.module_utils._rotation import backups, restore
 from ansible_collections.servos.ops.plugins.module_utils._system.services import Service
 
@@ -26,6 +26,7 @@ class ToldService(Service):
     def __init__(self, *, is_up):
         super().__init__("model", None)
         self.is_running = is_up
+        self.is_slow = False
         self.told = []
 
     def main_pid(self):
@@ -33,7 +34,7 @@ class ToldService(Service):
 
     def _stop(self, timeout_s):
         self.told.append("stop")
-        self.is_running = False
+        self.is_running = self.is_slow
 
     def _start(self, timeout_s):
         self.told.append("start")
@@ -91,3 +92,11 @@ def test_whatever_fails_it_is_left_as_it_was(kept, monkeypatch, is_up, error):
     with pytest.raises(type(error)):
         put_back(installation, folder)
     assert service.is_running == is_up
+
+
+def test_it_is_started_again_where_it_did_not_stop_in_time(kept):
+    installation, folder, service = kept(is_up=True)
+    service.is_slow = True
+    with pytest.raises(ServiceError, match="did not stop within 1 s"):
+        put_back(installation, folder)
+    assert service.told == ["stop", "start"]
