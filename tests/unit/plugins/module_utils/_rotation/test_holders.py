@@ -76,6 +76,15 @@ def test_another_value_is_no_key(started, value):
     assert pid not in holders(KEY)
 
 
+@pytest.mark.parametrize(("place", "separator", "is_found"), [(0, ",", True), (1, ",", False), (0, None, False)], ids=str)
+def test_of_a_list_the_first_key_counts_since_it_seals(started, place, separator, is_found):
+    other = "cd" * 32
+    pid = started("APP_MASTER_KEY", " , ".join([KEY, other][:: 1 - 2 * place]))
+    known = [parse_key(KEY, derivation="raw32", where="the test")]
+    found = find_holders(known, "APP_MASTER_KEY", separator=separator).found
+    assert (pid in [holder.pid for holder in found]) == is_found
+
+
 def test_what_we_descend_from_is_left_out():
     """This process hands the key to a child that looks, so the child's parent holds it and the child itself does."""
     script = (
