@@ -24,7 +24,7 @@ export SERVOS_COLLECTION := $(WORK)/collections/ansible_collections/servos/ops
 export SERVOS_COVERAGE := $(WORK)/coverage
 MEASURED := $(if $(COVERAGE),coverage run --rcfile=tests/coverage.cfg -m,python -m)
 
-# From the oldest supported one (meta/runtime.yml) to the newest; a candidate's line (such as 2.22rc) is added when PyPI has one.
+# From the oldest supported one (meta/runtime.yml) to the newest that is released; matrix adds the next one's candidate by itself.
 CORES := 2.18 2.19 2.20 2.21
 
 .PHONY: help awx browser demo test lint importer sanity matrix unit states coverage integration libsql reference faults faults-controller faults-hosts campaigns \
@@ -67,7 +67,9 @@ sanity: $(VENV)/.test tree
 
 ## matrix       ansible-test sanity and units on every supported ansible-core and Python that this machine has (no part of test; 40 minutes)
 matrix: $(VENV)/.test $(CORES:%=$(WORK)/core-%/.made) tree
-	set -e; for command in sanity units; do for core in $(CORES); do \
+	set -e; next=$$(tests/lab/core-candidate $(lastword $(CORES)) $(WORK)/core-candidate); \
+	echo "matrix: after $(lastword $(CORES)) there is $${next:-nothing yet, not even a candidate}"; \
+	for command in sanity units; do for core in $(CORES) $${next:+candidate}; do \
 	  echo "matrix: $$command on ansible-core $$core"; \
 	  PATH=$(WORK)/core-$$core/bin:$$PATH tests/lab/ansible-test $$command $(TREE); done; done
 
