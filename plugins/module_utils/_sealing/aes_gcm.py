@@ -44,22 +44,29 @@ _LONG_NONCE_HEX = 32
 _TAG_HEX = 32
 
 
+def _bare(stored: t.Any) -> t.Any:
+    """Return text without line ends, and without the white space around it."""
+    space, line_end, carriage_return = (" \t\r\n", "\n", "\r") if isinstance(stored, str) else (b" \t\r\n", b"\n", b"\r")
+    return stored.strip(space).replace(line_end, stored[:0]).replace(carriage_return, stored[:0])
+
+
 def _strictly_decoded(stored: t.Any) -> bytes:
-    """Decode Base64 that is nothing but Base64, with or without line ends.
+    """Decode Base64 that is nothing but Base64, with or without line ends and white space around it.
 
     binascii passes over what does not belong, so that C(["SEALED", "x"]) would decode to what is sealed in it, and the
-    rest of the text would be lost. What it passed over shows in the length; its own strict mode needs Python 3.11.
+    rest of the text would be lost. What it passed over shows in the length: fours of characters become threes of bytes.
+    Its own strict mode needs Python 3.11.
 
     Raises:
         ValueError: there is anything else in it.
     """
     raw = binascii.a2b_base64(stored)
     missing = (len(stored) * 3 >> 2) - len(raw)
-    if not missing or (missing <= 2 and stored[-missing:] in _PADDING):
+    if not len(stored) & 3 and (not missing or (missing <= 2 and stored[-missing:] in _PADDING)):
         return raw
-    line_end, carriage_return = ("\n", "\r") if isinstance(stored, str) else (b"\n", b"\r")
-    if line_end in stored:
-        return _strictly_decoded(stored.replace(line_end, stored[:0]).replace(carriage_return, stored[:0]))
+    bare = _bare(stored)
+    if len(bare) < len(stored):
+        return _strictly_decoded(bare)
     raise ValueError("not Base64")
 
 
@@ -151,11 +158,8 @@ class Base64Codec(Codec):
     def looks_sealed(self, stored: t.Any) -> bool:
         if not isinstance(stored, str) or len(stored) < SMALLEST_BASE64:
             return False
-        if "\n" in stored:
-            stored = stored.replace("\r", "").replace("\n", "")
-        if _BASE64.match(stored) is None:
-            return False
-        return _HEX_ONLY.match(stored) is None
+        bare = _bare(stored)
+        return _BASE64.match(bare) is not None and _HEX_ONLY.match(bare) is None
 
     def open(self, cipher: Cipher, stored: t.Any) -> bytes | None:
         try:

@@ -48,6 +48,40 @@ def test_opens_what_the_other_library_sealed(gcm, name, plaintext):
     assert CODECS[name].looks_sealed(stored)
 
 
+LINE_ENDS = {
+    "one at the end": lambda text: text + "\n",
+    "lines": lambda text: "\n".join(re.findall(".{1,76}", text)),
+    "lines of Windows": lambda text: "".join(line + "\r\n" for line in re.findall(".{1,76}", text)),
+    "a space behind": lambda text: text + " ",
+    "white space around": lambda text: "\t " + text + " \r\n",
+}
+
+
+@pytest.mark.parametrize("write", LINE_ENDS.values(), ids=LINE_ENDS)
+@pytest.mark.parametrize("kind", [str, str.encode], ids=["text", "bytes"])
+def test_text_in_lines_is_opened_and_sealed_anew(gcm, write, kind):
+    stored, codec = kind(write(gcm.text(KEY, b"A" * 500))), CODECS[TEXT]
+    assert codec.open(Cipher(KEY), stored) == b"A" * 500
+    assert codec.open(Cipher(WRONG), stored) is None
+    assert codec.looks_sealed(stored) == (kind is str)
+    renewed = codec.renewer(Cipher(KEY), Cipher(WRONG), nonces)(stored)
+    assert gcm.open_text(WRONG, renewed) == b"A" * 500
+
+
+@pytest.mark.parametrize("kind", [str, str.encode], ids=["text", "bytes"])
+@pytest.mark.parametrize("place", [0, 76, None], ids=["before", "within", "behind"])
+@pytest.mark.parametrize("rest", ["-", "!", ",", "\x00", "\n-", "!!", "-=", "!!!", "-==", "!!!!"], ids=ascii)
+@pytest.mark.parametrize("size", [500, 501, 502])
+def test_text_with_anything_else_in_it_is_not_opened(gcm, size, rest, place, kind):
+    """What an application tells its values by, such as one sign before them, would be lost with a new value in their place."""
+    sealed = gcm.text(KEY, b"A" * size)
+    end = len(sealed) if place is None else place
+    stored = kind(sealed[:end] + rest + sealed[end:])
+    assert CODECS[TEXT].open(Cipher(KEY), stored) is None
+    assert CODECS[TEXT].renewer(Cipher(KEY), Cipher(WRONG), nonces)(stored) is None
+    assert not CODECS[TEXT].looks_sealed(stored)
+
+
 @pytest.mark.parametrize("plaintext", PLAINTEXTS, ids=["empty", "one", "binary", "utf-8", "long"])
 def test_seals_byte_for_byte_as_the_other_library(gcm, name, plaintext):
     codec = CODECS[name]
