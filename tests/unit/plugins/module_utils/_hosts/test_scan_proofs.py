@@ -74,9 +74,9 @@ def test_only_the_wanted_types_are_asked_for(serve, honest, wanted, found, refus
     assert "offers none" in refusal(server.port, key_types=["rsa"])
 
 
-def pump(source, target):
+def pump(receive, target):
     with contextlib.suppress(OSError):
-        for piece in iter(lambda: source.recv(4096), b""):
+        for piece in iter(lambda: receive(4096), b""):
             target.sendall(piece)
         target.shutdown(socket.SHUT_RDWR)
 
@@ -89,7 +89,7 @@ def test_a_server_whose_signature_does_not_fit_proves_nothing(serve, honest, tur
 
     def relay(server, connection):
         with socket.create_connection(("127.0.0.1", true.port)) as upstream:
-            back = threading.Thread(target=pump, args=(connection, upstream), daemon=True)
+            back = threading.Thread(target=pump, args=(connection.recv, upstream), daemon=True)
             back.start()
             stream = upstream.makefile("rb")
             connection.sendall(stream.readline())
@@ -98,7 +98,7 @@ def test_a_server_whose_signature_does_not_fit_proves_nothing(serve, honest, tur
                 packet = bytearray(stream.read(int.from_bytes(length, "big")))
                 packet[-packet[0] - 10] ^= turned if packet[1] == 31 else 0
                 connection.sendall(length + packet)
-            pump(upstream, connection)
+            pump(stream.read1, connection)  # which first gives what came together with the reply
 
     port = serve(relay).port
     if turned:
