@@ -27,6 +27,9 @@ MEASURED := $(if $(COVERAGE),coverage run --rcfile=tests/coverage.cfg -m,python 
 # From the oldest supported one (meta/runtime.yml) to the newest that is released; matrix adds the next one's candidate by itself.
 CORES := 2.18 2.19 2.20 2.21
 
+# The oldest Python that control hosts may have, where this machine has it.
+OLDEST_PYTHON := $(firstword $(wildcard $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions/3.8.*/bin/python))
+
 .PHONY: help awx browser demo test lint importer sanity matrix unit states coverage integration libsql reference faults faults-controller faults-hosts campaigns \
 	faults-quick leaks leaks-quick molecule bench docs fleet apps mutation build release collection tree clean
 
@@ -93,8 +96,8 @@ reference: $(VENV)/.test
 	python -m pytest --ansible-unit-inject-only tests/reference_apps
 
 ## integration  modules and playbooks against the reference applications, on this machine
-integration: $(VENV)/.test collection $(WORK)/core-2.18/.made
-	SERVOS_OLDEST_CORE=$(WORK)/core-2.18/bin $(MEASURED) pytest --ansible-unit-inject-only $(SIDE_BY_SIDE) --durations 25 $(or $(ARGS),tests/integration)
+integration: $(VENV)/.test collection $(WORK)/core-2.18/.made $(OLDEST_PYTHON:%=$(WORK)/python-3.8/.made)
+	SERVOS_OLDEST_CORE=$(WORK)/core-2.18/bin SERVOS_OLDEST_PYTHON=$(OLDEST_PYTHON:%=$(WORK)/python-3.8/bin/python) $(MEASURED) pytest --ansible-unit-inject-only $(SIDE_BY_SIDE) --durations 25 $(or $(ARGS),tests/integration)
 
 ## libsql       the same on a real libSQL server (sqld, from a package on PyPI), as nobody
 libsql: $(VENV)/.test collection
@@ -233,6 +236,12 @@ $(WORK)/mutation-venv/.made: tests/mutation/requirements.txt tests/requirements-
 $(WORK)/core-%/.made: | $(VENV)/bin/uv
 	$(VENV)/bin/uv venv --quiet --clear --python "$$(readlink -f $(VENV)/bin/python)" $(@D)
 	VIRTUAL_ENV=$(@D) $(VENV)/bin/uv pip install --quiet --compile-bytecode 'ansible-core==$*.*' pip
+	touch $@
+
+# A Python with what a control host needs, and nothing else.
+$(WORK)/python-3.8/.made: | $(VENV)/bin/uv
+	$(VENV)/bin/uv venv --quiet --clear --python "$(OLDEST_PYTHON)" $(@D)
+	VIRTUAL_ENV=$(@D) $(VENV)/bin/uv pip install --quiet cryptography
 	touch $@
 
 # The last line of the ansible package that brings awx.awx along.

@@ -25,8 +25,8 @@ class Played(NamedTuple):
     stats: dict[str, int]
 
 
-def inventory_of(servos: Servos, **variables: Any) -> dict[str, Any]:
-    """Describe the installation in the variables that the documentation names."""
+def inventory_of(servos: Servos, *, python: str = sys.executable, **variables: Any) -> dict[str, Any]:
+    """Describe the installation in the variables that the documentation names; its modules run in that Python."""
     options = servos.options()
     probes = [
         {"name": name, "url": f"{servos.url}/api/{name}/1/reveal", "token_file": str(servos.token_file)}
@@ -36,7 +36,7 @@ def inventory_of(servos: Servos, **variables: Any) -> dict[str, Any]:
         "servos_backup_dir": str(servos.backup_dir), "servos_probes": probes, "servos_health_url": f"{servos.url}/api/health",
         "servos_start_timeout": 15, "rotation_rehearse_directory": str(servos.folder / "var"),
     }  # fmt: skip
-    host = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    host = {"ansible_connection": "local", "ansible_python_interpreter": python}
     return {"servos_control": {"hosts": {"control": host}, "vars": told | variables}}
 
 
