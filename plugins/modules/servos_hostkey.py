@@ -101,7 +101,7 @@ options:
     default: 32
   lock_timeout:
     description:
-      - Seconds to wait for another run that is writing the same file.
+      - Seconds to wait for another run that is writing the same file; at least one.
     type: float
     default: 30
 """

@@ -180,7 +180,9 @@ def test_a_rotation_that_is_under_way_goes_on_whatever_the_id(quiet: Servos) -> 
 
 def test_two_runs_at_a_time_are_refused(servos: Servos) -> None:
     servos.stage()
-    servos.write_scripts(after_stop="sleep 1")
+    busy = servos.folder / "busy"
+    busy.touch()
+    servos.write_scripts(after_stop=f"for unused in $(seq 300); do [ -e '{busy}' ] || break; sleep 0.1; done")
     first = servos.begin("servos_key_rotate", settle_time=0.1)
     time.sleep(0.4)
     since = f"on {socket.gethostname()} since {time.gmtime().tm_year}-"
@@ -188,6 +190,7 @@ def test_two_runs_at_a_time_are_refused(servos: Servos) -> None:
     assert_refused(servos.rotate(), *words)
     assert_refused(servos.retire(), *words)
     assert_refused(servos.backup(), *words)
+    busy.unlink()
     assert first.wait()["phase"] == "activated"
 
 

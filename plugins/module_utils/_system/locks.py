@@ -30,7 +30,7 @@ _PATIENCE_S = 1
 
 @contextlib.contextmanager
 def exclusive_lock(path: str, *, purpose: str, wait_s: float = 0, what: str = "this installation") -> t.Iterator[str | None]:
-    """Hold the lock file for the length of a with block; wait for it no longer than C(wait_s) seconds.
+    """Hold the lock file for the length of a with block; wait for it no longer than C(wait_s) seconds, but at least one.
 
     Effects: makes the file (0600), writes host, user, process id, start time (UTC) and C(purpose) into it; empties it at the end.
 
@@ -49,7 +49,7 @@ def exclusive_lock(path: str, *, purpose: str, wait_s: float = 0, what: str = "t
         while not take_lock(descriptor):
             waited_s = time.monotonic() - began
             # One that is being killed, or has only just taken it, is given a moment to go, or to sign.
-            if waited_s >= wait_s and (waited_s >= _PATIENCE_S or os.fstat(descriptor).st_size):
+            if waited_s >= max(wait_s, _PATIENCE_S):
                 raise HeldLockError(
                     f"another run is at work on {what}: {_holder(descriptor)}; wait for it to end, then run again"
                 )

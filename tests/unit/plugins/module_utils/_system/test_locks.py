@@ -90,6 +90,22 @@ def test_a_holder_that_goes_before_it_has_signed_is_no_obstacle(spawn, path):
         assert killed is None
 
 
+def test_a_holder_that_is_just_going_is_no_obstacle(spawn, path):
+    """Ctrl-C and the same command again: what was killed takes a moment to die, most of all on a busy machine."""
+    child = spawn(
+        "import fcntl, os, sys, time\n"
+        "descriptor = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT, 0o600)\n"
+        "fcntl.flock(descriptor, fcntl.LOCK_EX)\n"
+        "os.pwrite(descriptor, sys.argv[2].encode(), 0)\n"
+        "sys.stdout.write('ready\\n'); sys.stdout.flush(); time.sleep(0.2); os.kill(os.getpid(), 9)\n",
+        path, NOTE,
+    )
+    assert child.stdout.readline() == b"ready\n"
+    with exclusive_lock(path, purpose="x") as killed:
+        assert killed is not None
+        assert "control-2" in killed
+
+
 def test_the_holder_writes_its_note_and_keeps_others_out(spawn, path):
     with exclusive_lock(path, purpose="rotate to \u00fc"):
         with open(path) as stream:
